@@ -1,0 +1,1 @@
+"""A complete example driver: copy it with `anhu driver new NAME`."""

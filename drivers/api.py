@@ -1,0 +1,367 @@
+"""The vendor contract: everything that a driver may see of Anhu, and all that it must give.
+
+A driver turns frames of one device, or of one connection, into events. It is a pure state machine: bytes, commands and time
+come in as arguments, an `Output` goes out. It opens nothing, reads no clock, logs nothing and never raises on bytes from
+outside. The gateway owns sockets, time, storage and acknowledgement.
+
+    class BedScale:
+        info = DriverInfo(name="bed_scale", ...)
+        def __init__(self, options: Options, device: str | None) -> None: ...
+        def receive(self, frame: Frame) -> Output: ...
+        def command(self, command: Command, now: Instant) -> Output: ...
+        def wake(self, now: Instant) -> Output: ...
+
+`drivers/_template` is a complete one. docs/drivers.md tells how to add and prove it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import msgspec
+
+from drivers.events import (
+    Acceleration,
+    Body,
+    Cell,
+    CommandResult,
+    CommandStatus,
+    DeviceHealth,
+    Event,
+    Explanation,
+    LossRange,
+    Measurement,
+    Occurrence,
+    Position,
+    ServiceRequest,
+    WifiAp,
+    evidence_of,
+)
+from drivers.vocabulary import (
+    OCCURRENCES,
+    QUANTITIES,
+    VERBS,
+    Datum,
+    Lane,
+    OccurrenceKind,
+    Quantity,
+    Severity,
+    Source,
+    State,
+    TimeQuality,
+    Trust,
+    Verb,
+)
+from protocols.errors import Reason, Reject, RemoteProtocolError
+
+__all__ = [
+    "OCCURRENCES", "QUANTITIES", "VERBS", "Acceleration", "Advert", "Body", "Cell", "Command", "CommandResult", "CommandStatus",
+    "Datum", "DeviceHealth", "Driver", "DriverError", "DriverInfo", "Event", "Explanation", "Frame", "Instant", "Lane",
+    "LossRange", "Match", "Matcher", "Measurement", "Occurrence", "OccurrenceKind", "Option", "OptionError", "Options",
+    "Output", "Position", "Quantity", "Reason", "Reject", "RemoteProtocolError", "Send", "ServiceRequest", "Severity",
+    "Source", "State", "Stateful", "TimeQuality", "Transport", "Trust", "Verb", "WifiAp", "in_range", "read_options",
+]  # fmt: skip
+
+Options = Mapping[str, Any]
+"""Settings of one driver instance, as read from TOML or `--option k=v`."""
+
+CLOCK_AHEAD_MS = 24 * 3600 * 1000
+"""A device clock this far ahead of ours is wrong: one future time must not silence everything until it comes."""
+EARLIEST_MS = 1262304000000
+"""2010-01-01: no device of ours is older; an earlier time is an unset clock or a GPS week rollover."""
+GPS_ROLLOVER_MS = 1024 * 7 * 24 * 3600 * 1000
+
+
+class DriverError(Exception):
+    """Root of the errors of the `drivers` layer."""
+
+
+class OptionError(DriverError):
+    """Options that do not fit the driver; `faults` holds every one as text."""
+
+    def __init__(self, driver: str, faults: list[str]) -> None:
+        super().__init__(f"{driver}: " + "; ".join(faults))
+        self.faults = faults
+
+
+class Transport(StrEnum):
+    """The wires that a driver can live on."""
+
+    TCP = "tcp"
+    UDP = "udp"
+    MQTT = "mqtt"
+    SERIAL = "serial"
+    MODBUS = "modbus"
+    BLE_ADVERT = "ble_advert"
+    BLE_GATT = "ble_gatt"
+
+
+class Instant(NamedTuple):
+    """A moment on both clocks: `ms` UTC epoch milliseconds for stamps, `s` monotonic seconds for waiting."""
+
+    ms: int
+    s: float
+
+
+class Advert(msgspec.Struct, frozen=True, kw_only=True):
+    """A BLE advertisement. UUIDs are 128-bit lower case with dashes; `rssi_dbm` None when unknown (BlueZ's -127)."""
+
+    service_data: dict[str, bytes] = {}
+    manufacturer_data: dict[int, bytes] = {}
+    service_uuids: list[str] = []
+    name: str | None = None
+    tx_power_dbm: int | None = None
+    rssi_dbm: int | None = None
+    receiver: str = ""
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes as a transport received them: one read of a stream, one datagram, one MQTT payload, one advertisement.
+
+    `received` is the moment of arrival. `topic`, `retained`: MQTT. `address`: MAC of a BLE device, upper case with colons.
+    `advert`: the whole advertisement (`data` is then the one service or manufacturer block, where there is just one).
+    `characteristic`: 16-bit or 128-bit UUID of a GATT value, lower case. `evidence`: digest of `data`, made when first needed.
+
+    One read of a stream may hold several protocol frames. A driver cuts it and works with `part(raw)`: the same envelope round
+    the bytes of one protocol frame, so that the identity of an event does not depend on how the network split the stream.
+    """
+
+    data: bytes
+    received: Instant
+    transport: Transport = Transport.TCP
+    peer: str = ""
+    topic: str = ""
+    retained: bool = False
+    address: str = ""
+    advert: Advert | None = None
+    characteristic: str = ""
+    evidence: str = ""
+
+    def part(self, data: bytes) -> Frame:
+        """One protocol frame out of this read."""
+        return Frame(
+            data=data, received=self.received, transport=self.transport, peer=self.peer, topic=self.topic, retained=self.retained,
+            address=self.address, advert=self.advert, characteristic=self.characteristic, evidence=evidence_of(data),
+        )  # fmt: skip
+
+    def event(self, device: str, body: Body, *, at_ms: int | None = None, ref: str | None = None, trust: Trust = Trust.CLAIMED) -> Event:
+        """An event that this frame proves.
+
+        `at_ms` is the device's own time, None where it sends none. An impossible one (before 2010, or more than a day ahead) is
+        mended where it is a GPS week rollover and replaced by the receive time otherwise; `time_quality` tells.
+        """
+        now = self.received.ms
+        quality = TimeQuality.DEVICE
+        if at_ms is None:
+            at_ms, quality = now, TimeQuality.RECEIVED
+        elif at_ms < EARLIEST_MS or at_ms > now + CLOCK_AHEAD_MS:
+            rolled = at_ms + GPS_ROLLOVER_MS
+            if at_ms < EARLIEST_MS and now - 30 * CLOCK_AHEAD_MS < rolled <= now + CLOCK_AHEAD_MS:
+                at_ms, quality = rolled, TimeQuality.CORRECTED
+            else:
+                at_ms, quality = now, TimeQuality.SUSPECT
+        evidence = self.evidence or evidence_of(self.topic.encode("utf-8", "replace") + self.data)
+        return Event(device=device, at_ms=at_ms, body=body, time_quality=quality, trust=trust, ref=ref, evidence=evidence)
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Bytes for the device. `to`: MQTT topic or GATT characteristic. `op`: `write` (default), for GATT also `connect`,
+    `subscribe`, `read`, `disconnect`."""
+
+    data: bytes = b""
+    to: str = ""
+    op: str = "write"
+
+
+class Output(msgspec.Struct):
+    """What a frame, command or moment gave.
+
+    `replies` go out now (handshakes, polls). `acks` go out only after the events are on disk. `rejects` are bytes that gave
+    nothing. `tolerated` are faults of frames that were used all the same (a wrong checksum that the profile allows): counted.
+    `device` is the identity that the peer showed, once known: until the gateway has accepted it nothing goes out.
+    `wake_s` is the monotonic time at which `wake` wants to be called (the earliest one wins; None = no wish).
+    """
+
+    events: list[Event] = []
+    replies: list[Send] = []
+    acks: list[Send] = []
+    rejects: list[Reject] = []
+    tolerated: list[Reject] = []
+    device: str | None = None
+    wake_s: float | None = None
+
+    def add(self, other: Output) -> None:
+        """Append another output to this one."""
+        self.events += other.events
+        self.replies += other.replies
+        self.acks += other.acks
+        self.rejects += other.rejects
+        self.tolerated += other.tolerated
+        self.device = other.device or self.device
+        if other.wake_s is not None:
+            self.wake_s = other.wake_s if self.wake_s is None else min(self.wake_s, other.wake_s)
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """Something to do. `id` is the idempotency key; `args` fit the row of the verb in `VERBS`."""
+
+    id: str
+    verb: Verb
+    device: str
+    args: dict[str, Any] = {}
+    issued_ms: int = 0
+    expires_ms: int | None = None
+    by: str = ""
+
+    def result(self, status: CommandStatus, now: Instant, detail: str | None = None) -> Event:
+        """The event that tells what became of this command."""
+        body = CommandResult(command=self.id, verb=self.verb.value, status=status, detail=detail)
+        return Event(device=self.device, at_ms=now.ms, body=body, time_quality=TimeQuality.RECEIVED)
+
+
+class Option(NamedTuple):
+    """One setting of a driver. `kind` is `str`, `int`, `float`, `bool`, `list` or `table`; `secret` values are never shown."""
+
+    name: str
+    kind: str
+    default: Any
+    help: str
+    choices: tuple[Any, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    secret: bool = False
+
+
+class DriverInfo(NamedTuple):
+    """What a driver is, for tables, checks and discovery.
+
+    `emits` names every quantity, occurrence kind and other body type it can give (`position`, `health`, ...); the conformance
+    suite refuses anything else. `commands` are the verbs it takes.
+    """
+
+    name: str
+    title: str
+    vendor: str
+    models: tuple[str, ...]
+    transports: tuple[Transport, ...]
+    emits: tuple[str, ...]
+    commands: tuple[Verb, ...] = ()
+    options: tuple[Option, ...] = ()
+    source: str = ""
+
+
+class Driver(Protocol):
+    """The three methods. One instance serves one device, or one connection until the device behind it is known."""
+
+    info: ClassVar[DriverInfo]
+
+    def __init__(self, options: Options, device: str | None) -> None:
+        """Check `options` (raise OptionError with every fault); `device` is the id if already known."""
+
+    def receive(self, frame: Frame) -> Output:
+        """Events and answers of one frame. Never raises, whatever the bytes."""
+        ...
+
+    def command(self, command: Command, now: Instant) -> Output:
+        """Bytes that carry out the command, or a FAILED result. A device's later answer comes out of `receive`."""
+        ...
+
+    def wake(self, now: Instant) -> Output:
+        """Called at or after `wake_s`: time-outs, polls, retries."""
+        ...
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A driver whose state must outlive a restart (replay counters, authentication codes, offsets)."""
+
+    def dump(self) -> bytes:
+        """The state, at most a few kB."""
+        ...
+
+    def load(self, state: bytes) -> None:
+        """Take a state back; a damaged one is ignored."""
+        ...
+
+
+class Match(StrEnum):
+    """How well first bytes fit a protocol."""
+
+    NO = "no"
+    MORE = "more"
+    YES = "yes"
+
+
+@runtime_checkable
+class Matcher(Protocol):
+    """A driver that can tell from a frame whether the device is its own (discovery, one port for many protocols)."""
+
+    @classmethod
+    def match(cls, frame: Frame) -> Match:
+        """NO, YES, or MORE while the bytes do not decide."""
+        ...
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,), "int": (int,), "float": (int, float), "bool": (bool,), "list": (list, tuple), "table": (dict,),
+}  # fmt: skip
+
+
+def read_options(info: DriverInfo, options: Options) -> dict[str, Any]:
+    """Every option of `info`, defaults filled in. Texts (`--option k=v`) are converted. Raises OptionError with all faults."""
+    known = {option.name: option for option in info.options}
+    faults = []
+    values = {option.name: option.default for option in info.options}
+    for name, raw in options.items():
+        option = known.get(name)
+        if option is None:
+            near = difflib.get_close_matches(name, known, 1)
+            faults.append(f"{name}: unknown option" + (f", did you mean {near[0]}?" if near else f", known: {', '.join(known) or 'none'}"))
+            continue
+        value = _from_text(option.kind, raw) if isinstance(raw, str) else raw
+        fault = _fault(option, value)
+        if fault:
+            faults.append(f"{name}: expected {fault}, got {'<secret>' if option.secret else repr(raw)}")
+        else:
+            values[name] = value
+    if faults:
+        raise OptionError(info.name, faults)
+    return values
+
+
+def in_range(quantity: Quantity, value: float) -> bool:
+    """Whether a working device can report this value (row of `QUANTITIES`). NaN and infinities cannot."""
+    row = QUANTITIES[quantity]
+    return row.low <= value <= row.high
+
+
+def _from_text(kind: str, text: str) -> Any:
+    try:
+        if kind == "int":
+            return int(text, 0)
+        if kind == "float":
+            return float(text)
+        if kind == "bool":
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+        if kind in ("list", "table"):
+            return msgspec.json.decode(text.encode())
+    except (ValueError, KeyError, msgspec.DecodeError):
+        return text
+    return text
+
+
+def _fault(option: Option, value: Any) -> str | None:
+    low, high = option.low, option.high
+    if value is None and option.default is None:
+        return None
+    number: Any = value
+    if not isinstance(value, _KINDS[option.kind]) or (option.kind != "bool" and isinstance(value, bool)):
+        return option.kind
+    if option.choices and value not in option.choices:
+        return "one of " + ", ".join(map(str, option.choices))
+    if (low is not None and number < low) or (high is not None and number > high):
+        return f"{low}..{high}"
+    return None

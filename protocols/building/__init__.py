@@ -1,0 +1,1 @@
+"""Fire transmission and alarm hubs."""

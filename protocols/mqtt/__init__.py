@@ -1,0 +1,1 @@
+"""Payloads of MQTT device ecosystems."""

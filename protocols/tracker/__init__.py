@@ -1,0 +1,1 @@
+"""Wristbands, one-key phones and pendants."""

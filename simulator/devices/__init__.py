@@ -1,0 +1,1 @@
+"""Virtual devices: state to frames, through the encoders of `protocols`."""

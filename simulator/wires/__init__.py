@@ -1,0 +1,1 @@
+"""The real wires that virtual devices speak on."""
