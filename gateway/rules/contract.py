@@ -1,0 +1,303 @@
+"""What a rule is: a pure state machine over events and time, one state per key (person, place or device).
+
+    class DoorLeftOpen:
+        name = "door"
+        title = ("door left open", "门未关")
+        settings = (Setting("open_min", 10, "min", "how long a door may stand open"),)
+        state_type = DoorState                       # a RuleState
+        listens = frozenset({OccurrenceKind.DOOR_OPEN})
+        grace_ms = 0
+        def key(self, event, directory): return owner(event, directory)
+        def apply(self, state, event, context): ...  # -> Decision or None
+        def wake(self, state, context): ...          # a named timer of the state came due
+
+Both methods change `state` in place and return what the world shall know. A rule adds events and commands; it never edits,
+drops or holds back one that it was given. It reads no clock: `context.now` is the moment, `context.steady_ms` the clock that
+never steps, in which every timer is kept. Timers are names in `state.timers`; the engine wakes the rule at the earliest, also
+after a restart. Two runs over the same events and moments give the same output, however often the process was killed between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from drivers.api import Command, Instant, Verb
+from drivers.events import Body, Event, Explanation, Measurement, Occurrence, evidence_of
+from drivers.vocabulary import OccurrenceKind, Quantity, TimeQuality, Trust
+
+__all__ = [
+    "RULE_DEVICE",
+    "Context",
+    "Decision",
+    "DeviceFacts",
+    "Directory",
+    "PersonFacts",
+    "Rule",
+    "RuleState",
+    "Setting",
+    "SettingsSource",
+    "Topic",
+    "Values",
+    "is_rule_event",
+    "owner",
+    "topic_of",
+]
+
+RULE_DEVICE = "rule:"
+"""Prefix of the device of an event that a rule concluded."""
+
+Topic = OccurrenceKind | Quantity | type
+"""What a rule can listen to: a kind of occurrence, a measured quantity, or any other body by its type."""
+
+
+class RuleState(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a rule remembers for one key. `timers`: name -> steady milliseconds. A state equal to its defaults is not stored.
+
+    Fields are numbers, texts, lists, dicts and structs: a set has no stable order and would make equal states look different.
+    """
+
+    timers: dict[str, int] = {}
+
+    def due(self, steady_ms: int) -> list[str]:
+        """Names of the timers that have come, earliest first; they are taken out."""
+        names = sorted((at, name) for name, at in self.timers.items() if at <= steady_ms)
+        for _, name in names:
+            del self.timers[name]
+        return [name for _, name in names]
+
+
+class Setting(NamedTuple):
+    """One declared setting of a rule.
+
+    `kind` is any type that msgspec can convert to (`int`, `float`, `str`, `bool`, `list[Dose]`); None = the type of the default.
+    `source` names the standard or practice that the default comes from. `low`, `high` bound numbers, both inclusive; `check` gives
+    what was expected where a value does not fit, None where it does.
+    """
+
+    name: str
+    default: Any
+    unit: str
+    help: str
+    source: str = ""
+    low: float | None = None
+    high: float | None = None
+    kind: Any = None
+    secret: bool = False
+    check: Callable[[Any], str | None] | None = None
+
+
+class Values:
+    """The settings in force for one rule and key: `values["confirm_s"]`; `shown` tells people where each comes from."""
+
+    __slots__ = ("_rows", "_scopes", "_values")
+
+    def __init__(self, values: Mapping[str, Any], scopes: Mapping[str, str], rows: Mapping[str, Setting]) -> None:
+        self._values = values
+        self._scopes = scopes
+        self._rows = rows
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def shown(self, names: Sequence[str]) -> dict[str, str]:
+        """`{"confirm_s": "20 s (default)"}` for an Explanation."""
+        found = {}
+        for name in names:
+            row = self._rows[name]
+            value = "set" if row.secret else _plain(self._values[name])
+            unit = f" {row.unit}" if row.unit else ""
+            found[name] = f"{value}{unit} ({self._scopes[name]})"
+        return found
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+class SettingsSource(Protocol):
+    """Where settings come from (gateway/rules/settings.py)."""
+
+    def of(self, rule: str, key: str) -> Values:
+        """The settings of a rule for a person, place or device."""
+        ...
+
+
+class DeviceFacts(NamedTuple):
+    """What the inventory knows of a device.
+
+    `place` is the room; `power` `mains`, `battery` or empty (unknown); `interval_s` the expected report interval where it is known;
+    `role` what it stands for (`pendant`, `wristband`, `radar`, `tv`, `modem`, `valve`, ...).
+    """
+
+    subject: str | None = None
+    place: str | None = None
+    power: str = ""
+    interval_s: float | None = None
+    role: str = ""
+
+
+class PersonFacts(NamedTuple):
+    """What the inventory knows of a resident. `tags` are groups and traits (`dementia`, `copd`, `wheelchair`), `language` `zh` or `en`."""
+
+    tags: tuple[str, ...] = ()
+    language: str = "zh"
+    home: str | None = None
+
+
+class Directory(Protocol):
+    """Who lives where with which devices. Ids are pseudonyms; a name never enters a rule."""
+
+    def device(self, device: str) -> DeviceFacts | None:
+        """Facts of a device, None for one that nobody registered."""
+        ...
+
+    def person(self, subject: str) -> PersonFacts | None:
+        """Facts of a resident, None for a place or an unknown."""
+        ...
+
+    def household(self, subject: str) -> tuple[str, ...]:
+        """Residents who live at a place, or in the home of a resident; empty when nothing is known."""
+        ...
+
+    def actuators(self, subject: str, verb: Verb) -> tuple[str, ...]:
+        """Devices that can carry out `verb` for this person or place, best first (a valve, a TV, a siren, a modem)."""
+        ...
+
+
+class Decision(msgspec.Struct):
+    """What a rule adds: events (made with `Context.event`) and commands (made with `Context.command`)."""
+
+    events: list[Event] = []
+    commands: list[Command] = []
+
+    def add(self, other: Decision | None) -> None:
+        """Append another decision to this one."""
+        if other is not None:
+            self.events += other.events
+            self.commands += other.commands
+
+
+class Context:
+    """The moment in which a rule is asked, and what it may look up."""
+
+    __slots__ = ("cause", "commands_made", "directory", "key", "now", "rule", "settings", "steady_ms", "subject")
+
+    def __init__(
+        self,
+        rule: str,
+        key: str,
+        now: Instant,
+        *,
+        steady_ms: int,
+        settings: Values,
+        directory: Directory,
+        cause: str | None,
+        subject: str | None,
+    ) -> None:
+        self.rule = rule
+        self.key = key
+        self.now = now
+        self.steady_ms = steady_ms
+        self.settings = settings
+        self.directory = directory
+        self.cause = cause
+        self.subject = subject
+        self.commands_made = 0
+
+    def event(self, body: Body, *, cause: str | None = None, subject: str | None = None) -> Event:
+        """An event that this rule concludes now. `cause` defaults to the event that the rule was given; a timer names its own."""
+        return Event(
+            device=RULE_DEVICE + self.rule,
+            at_ms=self.now.ms,
+            body=body,
+            subject=subject or self.subject,
+            received_ms=self.now.ms,
+            time_quality=TimeQuality.RECEIVED,
+            trust=Trust.DERIVED,
+            cause=cause or self.cause,
+        )
+
+    def command(self, verb: Verb, device: str, args: dict[str, Any], *, cause: str | None = None, expires_s: float = 60) -> Command:
+        """A command whose id follows from what caused it, so that a repetition after a crash is the same command."""
+        self.commands_made += 1
+        seed = f"{self.key}|{cause or self.cause or ''}|{self.steady_ms}|{self.commands_made}|{verb.value}|{device}"
+        ident = f"{self.rule}-{evidence_of(seed.encode())}"
+        expires_ms = self.now.ms + int(expires_s * 1000)
+        return Command(
+            id=ident, verb=verb, device=device, args=args, issued_ms=self.now.ms, expires_ms=expires_ms, by=RULE_DEVICE + self.rule
+        )
+
+    def why(
+        self, *, settings: Sequence[str] = (), inputs: Sequence[str | None] = (), numbers: Mapping[str, float] | None = None
+    ) -> Explanation:
+        """The explanation that every rule event carries."""
+        ids = [ident for ident in inputs if ident]
+        return Explanation(
+            rule=self.rule,
+            settings=self.settings.shown(settings) or None,
+            inputs=ids or ([self.cause] if self.cause else None),
+            numbers=dict(numbers) if numbers else None,
+        )
+
+
+class Rule(Protocol):
+    """One rule. Stateless itself: all memory is in the states that the engine hands in."""
+
+    name: str
+    title: tuple[str, str]
+    settings: tuple[Setting, ...]
+    state_type: type[RuleState]
+    listens: frozenset[Topic] | None
+    """Topics that concern the rule; None = every event."""
+    grace_ms: int
+    """How long a timer that came due while the gateway was off waits after the start. For rules that miss something (no report, no
+    motion): while we were deaf, silence proves nothing. 0 for everything that answers an alarm."""
+
+    def key(self, event: Event, directory: Directory) -> str | None:
+        """Whose state this event belongs to; None = not my business. A device id (with a colon) or a person or place."""
+        ...
+
+    def apply(self, state: Any, event: Event, context: Context) -> Decision | None:
+        """Take an event into the state."""
+        ...
+
+    def wake(self, state: Any, context: Context) -> Decision | None:
+        """Called at or after the earliest timer of the state. Due timers must be taken out (`state.due`)."""
+        ...
+
+
+def topic_of(event: Event) -> Topic:
+    """What an event is about, as in `Rule.listens`."""
+    body = event.body
+    kind = type(body)
+    if kind is Occurrence:
+        return body.kind  # type: ignore[union-attr]  # the type test above is the fast form of isinstance
+    if kind is Measurement:
+        return body.quantity  # type: ignore[union-attr]  # as above
+    return kind
+
+
+def is_rule_event(event: Event) -> bool:
+    """Whether a rule, not a device or a person, said this."""
+    return event.device.startswith(RULE_DEVICE)
+
+
+def owner(event: Event, directory: Directory) -> str:
+    """The person that an event is about.
+
+    A room sensor belongs to a place: where one person lives alone it speaks of that person; where several live it speaks of the
+    place, since nobody can tell who moved. A device that nobody owns yet stands for itself: its alarm still counts.
+    """
+    subject = event.subject
+    if subject is None:
+        return event.device
+    if directory.person(subject) is None:
+        household = directory.household(subject)
+        if len(household) == 1:
+            return household[0]
+    return subject

@@ -1,0 +1,62 @@
+"""A directory held in memory: what the inventory gives to the rules, what `anhu replay` builds from a file, what tests write down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from drivers.api import Verb
+from gateway.rules.contract import DeviceFacts, PersonFacts
+
+_ROLES: dict[Verb, tuple[str, ...]] = {
+    Verb.SIREN: ("siren", "gateway"),
+    Verb.VALVE: ("valve",),
+    Verb.FAN: ("fan",),
+    Verb.MESSAGE: ("tv", "speaker"),
+    Verb.REMIND: ("tv", "speaker", "wristband"),
+    Verb.RING: ("wristband", "pendant"),
+    Verb.CALL_BACK: ("wristband", "pendant", "phone"),
+    Verb.LOCATE: ("wristband", "pendant"),
+    Verb.LIVE_MODE: ("wristband", "pendant"),
+    Verb.SEND_SMS: ("modem",),
+    Verb.DIAL: ("modem",),
+}
+"""Which role serves a verb, best first."""
+
+
+class HouseholdDirectory:
+    """Devices and residents as two tables. Actuators are found by role: of the person first, then of the home, then of the site."""
+
+    def __init__(self, devices: Mapping[str, DeviceFacts], persons: Mapping[str, PersonFacts]) -> None:
+        self._devices = dict(devices)
+        self._persons = dict(persons)
+        self._households: dict[str, tuple[str, ...]] = {}
+        for subject, facts in self._persons.items():
+            if facts.home is not None:
+                self._households[facts.home] = (*self._households.get(facts.home, ()), subject)
+
+    def device(self, device: str) -> DeviceFacts | None:
+        """Facts of a device."""
+        return self._devices.get(device)
+
+    def person(self, subject: str) -> PersonFacts | None:
+        """Facts of a resident."""
+        return self._persons.get(subject)
+
+    def household(self, subject: str) -> tuple[str, ...]:
+        """Residents of a place, or of the home of a resident."""
+        facts = self._persons.get(subject)
+        if facts is None:
+            return self._households.get(subject, ())
+        return self._households.get(facts.home, (subject,)) if facts.home else (subject,)
+
+    def actuators(self, subject: str, verb: Verb) -> tuple[str, ...]:
+        """Devices whose role serves the verb."""
+        facts = self._persons.get(subject)
+        scopes = [subject, facts.home if facts else None, None] if facts and facts.home else [subject, None]
+        roles = _ROLES.get(verb, ())
+        found = [
+            (scopes.index(row.subject), roles.index(row.role), device)
+            for device, row in self._devices.items()
+            if row.role in roles and row.subject in scopes
+        ]
+        return tuple(device for _, _, device in sorted(found))
