@@ -1,0 +1,1 @@
+"""BTHome sensors, contacts and buttons (BLE advertisements)."""
