@@ -1,0 +1,118 @@
+"""One driver instance and the device or connection behind it.
+
+The session feeds the driver and keeps one faulty driver away from its neighbours: an exception in a driver is our bug, the frame
+is kept, the session goes on. It knows nothing of sockets: `send` is given by the transport.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from drivers.api import Command, CommandStatus, Driver, Frame, Instant, Output, Reason, Reject, Send, Stateful
+
+KEPT_PER_MINUTE = 60
+"""Refused frames of one session that are kept for inspection per minute; more are counted only (a flood must not fill the disk)."""
+
+
+class Session:
+    """A driver at work. `device` is None until the peer has shown who it is."""
+
+    def __init__(
+        self,
+        driver_type: type[Driver],
+        options: dict[str, Any],
+        device: str | None,
+        send: Callable[[list[Send]], None],
+        *,
+        peer: str = "",
+        close: Callable[[str], None] | None = None,
+        state: bytes | None = None,
+    ) -> None:
+        self.driver_type = driver_type
+        self.name = driver_type.info.name
+        self.device = device
+        self.peer = peer
+        self.accepted = device is not None
+        self.wake_s: float | None = None
+        self.frames = 0
+        self.failures = 0
+        self.last_s = 0.0
+        self.send = send
+        self.close = close or (lambda why: None)
+        self._options = dict(options)
+        self._driver = driver_type(options, device)
+        self._state = b""
+        self._kept = 0
+        self._kept_minute = -1
+        if state is not None:
+            self.load(state)
+
+    def receive(self, frame: Frame) -> Output:
+        """What the driver makes of a frame."""
+        self.frames += 1
+        self.last_s = frame.received.s
+        return self._guard(lambda: self._driver.receive(frame), frame.data)
+
+    def command(self, command: Command, now: Instant) -> Output:
+        """What the driver makes of a command."""
+        output = self._guard(lambda: self._driver.command(command, now), b"")
+        if output.rejects and not output.events:
+            output.events.append(command.result(CommandStatus.FAILED, now, "the driver failed"))
+        return output
+
+    def wake(self, now: Instant) -> Output:
+        """What the driver does at its wake time."""
+        self.wake_s = None
+        return self._guard(lambda: self._driver.wake(now), b"")
+
+    def topics(self) -> list[str]:
+        """MQTT topics that the driver wants."""
+        found = getattr(self._driver, "topics", None)
+        return list(found()) if found is not None else []
+
+    def again(self, options: dict[str, Any], device: str) -> None:
+        """Start over with the options of the device that the peer turned out to be."""
+        self._options.update(options)
+        self._driver = self.driver_type(self._options, device)
+
+    def load(self, state: bytes) -> None:
+        """Give the driver its stored state."""
+        if isinstance(self._driver, Stateful):
+            with contextlib.suppress(Exception):
+                # A damaged state is worth less than a working driver: it starts afresh.
+                self._driver.load(state)
+            self._state = state
+
+    def changed_state(self) -> bytes | None:
+        """The driver's state where it differs from what was last stored."""
+        if not isinstance(self._driver, Stateful):
+            return None
+        state = self._driver.dump()
+        if state == self._state:
+            return None
+        self._state = state
+        return state
+
+    def may_keep(self, now: Instant) -> bool:
+        """Whether one more refused frame of this session goes to the quarantine."""
+        minute = int(now.s // 60)
+        if minute != self._kept_minute:
+            self._kept_minute, self._kept = minute, 0
+        self._kept += 1
+        return self._kept <= KEPT_PER_MINUTE
+
+    def _guard(self, work: Callable[[], Output], data: bytes) -> Output:
+        try:
+            output = work()
+        except Exception as error:  # noqa: BLE001 - a driver's bug must not reach its neighbours
+            self.failures += 1
+            if self.failures == 1:
+                structlog.get_logger().error("driver failed", driver=self.name, device=self.device, exc_info=error)
+            return Output(rejects=[Reject(Reason.UNSUPPORTED, f"driver failed: {type(error).__name__}: {error}", data[:1024])])
+        if output.wake_s is not None:
+            self.wake_s = output.wake_s if self.wake_s is None else min(self.wake_s, output.wake_s)
+        return output

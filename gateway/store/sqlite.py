@@ -1,0 +1,369 @@
+"""The store: SQLite, WAL, `synchronous=FULL`, one writer thread, group commit.
+
+`append` puts a batch into the group that is waiting; the group is committed when it is full, when it has waited `commit_ms`, or
+at once when it holds an alarm. While one commit runs the next group fills (natural grouping), so a slow disk makes groups larger
+and not queues longer. Nothing here acknowledges anything: the future of `append` resolves after COMMIT has returned, and only then
+does the pipeline answer devices.
+
+FULL and not NORMAL: after a power cut NORMAL may lose commits that were already acknowledged. `docs/decisions/0004-store.md`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from drivers.api import Instant
+from drivers.events import Measurement, Occurrence, event_json
+from drivers.vocabulary import Lane
+from gateway.errors import StoreError
+from gateway.settings import StoreSection
+from gateway.store.contract import LANES, Batch, CommandRow, Cursor, Row
+
+SCHEMA_VERSION = 1
+TAIL_ROWS = 5000
+"""Just-committed rows kept in memory per lane, so that a healthy uplink never reads the database."""
+RETRY_S = (0.2, 1.0, 5.0)
+"""Waits after a failed commit; the last one repeats. Nothing is acknowledged meanwhile."""
+HIGH_WATER_ROWS = 20_000
+"""Rows that wait for the disk before transports are asked to pause."""
+WAL_PAGES = 1000
+"""Checkpoint after so many pages: 4 MB of write-ahead log, kind to flash."""
+
+
+class SqliteStore:
+    """The database of one gateway. Use `await SqliteStore.open(...)`, then `await close()`."""
+
+    def __init__(self, path: Path, settings: StoreSection) -> None:
+        self.path = path
+        self.epoch = ""
+        self.boot = 0
+        self.failing: str | None = None
+        """Why commits fail at the moment (disk full, read-only, ...), None when they do not."""
+        self.commits = 0
+        self.commit_s = 0.0
+        self._settings = settings
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="anhu-store")
+        self._read_lock = threading.Lock()
+        self._waiting: deque[tuple[Batch, asyncio.Future[None]]] = deque()
+        self._waiting_rows = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._next = dict.fromkeys(LANES, 1)
+        self._low = dict.fromkeys(LANES, 1)
+        self._tails: dict[Lane, deque[Row]] = {lane: deque(maxlen=TAIL_ROWS) for lane in LANES}
+        self._cursors: dict[tuple[str, Lane], Cursor] = {}
+        self._unsettled: set[tuple[str, Lane]] = set()
+        self._listeners: list[Callable[[], None]] = []
+        self._room = asyncio.Event()
+        self._room.set()
+        self._steady: tuple[float, int] | None = None
+        self._clock: Callable[[], Instant] | None = None
+        self._closed = False
+
+    @classmethod
+    async def open(cls, path: Path, settings: StoreSection) -> SqliteStore:
+        """Open or create. Raises StoreError."""
+        store = cls(path, settings)
+        await asyncio.get_running_loop().run_in_executor(store._executor, store._open)
+        return store
+
+    async def close(self) -> None:
+        """Commit what waits (bounded by one attempt), then close."""
+        self._closed = True
+        self._kick()
+        if self._writer is not None:
+            await asyncio.shield(self._writer)
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._close)
+        self._executor.shutdown()
+
+    def keep_time(self, clock: Callable[[], Instant]) -> None:
+        """Note the steady time with each commit, for deadlines that outlive a restart."""
+        self._clock = clock
+
+    @property
+    def last_steady(self) -> tuple[float, int] | None:
+        """Steady seconds and wall milliseconds of the last commit before this start."""
+        return self._steady
+
+    async def room(self) -> None:
+        """Wait until the disk has caught up: transports call this before they read on."""
+        await self._room.wait()
+
+    # --- writing -----------------------------------------------------------------------------------------------------------
+
+    def append(self, batch: Batch) -> asyncio.Future[None]:
+        """Resolves once the batch is on disk."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((batch, future))
+        self._waiting_rows += batch.rows
+        if self._waiting_rows > HIGH_WATER_ROWS:
+            self._room.clear()
+        if batch.urgent or self._waiting_rows >= self._settings.commit_rows:
+            self._kick()
+        elif self._timer is None and self._writer is None:
+            self._timer = loop.call_later(self._settings.commit_ms / 1000, self._kick)
+        return future
+
+    def settle(self, uplink: str, lane: Lane, cursor: Cursor) -> None:
+        """Note how far an uplink has been served; written with the next commit, or within a second."""
+        self._cursors[uplink, lane] = cursor
+        self._unsettled.add((uplink, lane))
+        if self._timer is None and self._writer is None and not self._closed:
+            self._timer = asyncio.get_running_loop().call_later(1.0, self._kick)
+
+    def _kick(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._writer is None and (self._waiting or self._unsettled):
+            self._writer = asyncio.get_running_loop().create_task(self._write(), name="store writer")
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting or self._unsettled:
+                await self._write_group(self._take_group())
+        finally:
+            self._writer = None
+        if self._waiting and self._timer is None:
+            self._kick()
+
+    def _take_group(self) -> list[tuple[Batch, asyncio.Future[None]]]:
+        group = []
+        rows = 0
+        while self._waiting and rows < self._settings.commit_rows * 2:
+            item = self._waiting.popleft()
+            group.append(item)
+            rows += item[0].rows
+        return group
+
+    async def _write_group(self, group: list[tuple[Batch, asyncio.Future[None]]]) -> None:
+        """Commit one group, however long the disk takes to come back."""
+        loop = asyncio.get_running_loop()
+        cursors = [(name, lane, self._cursors[name, lane]) for name, lane in self._unsettled]
+        self._unsettled.clear()
+        attempt = 0
+        while True:
+            start = loop.time()
+            try:
+                batches = [batch for batch, _ in group]
+                fresh = await loop.run_in_executor(self._executor, self._commit, batches, cursors)
+                break
+            except sqlite3.Error as error:
+                self._note_failure(str(error))
+                if self._closed:
+                    for _, future in group:
+                        future.cancel()
+                    return
+                await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+                attempt += 1
+        if self.failing is not None:
+            structlog.get_logger().info("store writes again", after=self.failing)
+            self.failing = None
+        self.commits += 1
+        self.commit_s += loop.time() - start
+        self._waiting_rows -= sum(batch.rows for batch, _ in group)
+        if self._waiting_rows < HIGH_WATER_ROWS // 2:
+            self._room.set()
+        for lane, rows in fresh.items():
+            self._tails[lane].extend(rows)
+            self._next[lane] = rows[-1].seq + 1
+        for _, future in group:
+            if not future.done():
+                future.set_result(None)
+        if fresh:
+            for listener in list(self._listeners):
+                listener()
+
+    def _note_failure(self, why: str) -> None:
+        if self.failing is None:
+            structlog.get_logger().error("store cannot write", why=why, path=str(self.path), hint="anhu doctor; free space or remount")
+        self.failing = why
+
+    def _commit(self, batches: list[Batch], cursors: list[tuple[str, Lane, Cursor]]) -> dict[Lane, list[Row]]:
+        """In the writer thread: one transaction; the rows that it gave, per lane."""
+        fresh: dict[Lane, list[Row]] = {}
+        for batch in batches:
+            for event in batch.events:
+                lane = event.lane
+                rows = fresh.setdefault(lane, [])
+                rows.append(Row(self._next[lane] + len(rows), event.at_ms, event.received_ms, kind_of(event.body), event_json(event)))
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            for lane, rows in fresh.items():
+                db.executemany(f"INSERT INTO {lane.value} VALUES (?,?,?,?,?)", rows)  # noqa: S608 - lane is an enum
+            for batch in batches:
+                self._write_rest(batch)
+            if cursors:
+                values = [(name, lane.value, c.next, msgspec.json.encode(c.missing).decode()) for name, lane, c in cursors]
+                db.executemany("INSERT OR REPLACE INTO cursor VALUES (?,?,?,?)", values)
+            if self._clock is not None:
+                now = self._clock()
+                db.execute("INSERT OR REPLACE INTO meta VALUES ('steady', ?)", (f"{now.s:.3f} {now.ms}",))
+            db.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            raise
+        return fresh
+
+    def _write_rest(self, batch: Batch) -> None:
+        db = self._db
+        if batch.refused:
+            db.executemany(
+                "INSERT INTO quarantine (received_ms, driver, device, peer, topic, reason, detail, frame) VALUES (?,?,?,?,?,?,?,?)",
+                batch.refused,
+            )
+            db.execute("DELETE FROM quarantine WHERE n <= (SELECT max(n) FROM quarantine) - ?", (self._settings.quarantine_rows,))
+        if batch.discovered:
+            db.executemany(
+                "INSERT INTO discovered VALUES (?1,?2,?3,?4,?4,1) ON CONFLICT (device) DO UPDATE SET last_ms=?4, peer=?3, count=count+1",
+                batch.discovered,
+            )
+        if batch.driver_states:
+            db.executemany("INSERT OR REPLACE INTO driver_state VALUES (?,?)", batch.driver_states)
+        for rule, key, state in batch.rule_states:
+            if state is None:
+                db.execute("DELETE FROM rule_state WHERE rule=? AND key=?", (rule, key))
+            else:
+                db.execute("INSERT OR REPLACE INTO rule_state VALUES (?,?,?)", (rule, key, state))
+        if batch.commands:
+            db.executemany("INSERT OR REPLACE INTO command VALUES (?,?,?,?,?,?,?,?,?,?)", batch.commands)
+
+    # --- reading -----------------------------------------------------------------------------------------------------------
+
+    def subscribe(self, on_commit: Callable[[], None]) -> Callable[[], None]:
+        """Be called after each commit that added events; the result ends it."""
+        self._listeners.append(on_commit)
+        return lambda: self._listeners.remove(on_commit)
+
+    def high(self, lane: Lane) -> int:
+        """The highest committed sequence of a lane."""
+        return self._next[lane] - 1
+
+    async def read(self, lane: Lane, first: int, last: int, limit: int) -> list[Row]:
+        """Committed rows `first..last` in order, at most `limit`: from memory where they are fresh, else from disk."""
+        last = min(last, self.high(lane))
+        if first > last:
+            return []
+        tail = self._tails[lane]
+        if tail and tail[0].seq <= first:
+            offset = first - tail[0].seq
+            return [tail[i] for i in range(offset, min(offset + limit, last - tail[0].seq + 1))]
+        return await asyncio.to_thread(self._read, lane, first, last, limit)
+
+    def cursor(self, uplink: str, lane: Lane) -> Cursor:
+        """How far an uplink has been served; a new uplink begins at the oldest row."""
+        return self._cursors.setdefault((uplink, lane), Cursor(next=self._low[lane]))
+
+    def query(self, sql: str, values: Iterable[object] = ()) -> list[tuple[object, ...]]:
+        """Read anything, on the reading connection (any thread)."""
+        with self._read_lock:
+            return self._reader.execute(sql, tuple(values)).fetchall()
+
+    def rule_states(self) -> list[tuple[str, str, bytes]]:
+        """Every stored rule state."""
+        return [(str(r), str(k), bytes(s)) for r, k, s in self.query("SELECT rule, key, state FROM rule_state")]  # type: ignore[call-overload]  # BLOB column
+
+    def driver_state(self, device: str) -> bytes | None:
+        """The stored state of a device's driver."""
+        rows = self.query("SELECT state FROM driver_state WHERE device=?", (device,))
+        return bytes(rows[0][0]) if rows else None  # type: ignore[call-overload]  # BLOB column
+
+    def command_row(self, command: str) -> CommandRow | None:
+        """A stored command."""
+        rows = self.query("SELECT * FROM command WHERE id=?", (command,))
+        return CommandRow(*rows[0]) if rows else None  # type: ignore[arg-type]  # columns in the order of the tuple
+
+    def recent_ids(self, limit: int) -> list[str]:
+        """Ids of the newest events of every lane, oldest first: what a device may send once more after a restart."""
+        ids: list[str] = []
+        for lane in LANES:
+            sql = f"SELECT substr(data, 8, 26) FROM {lane.value} ORDER BY seq DESC LIMIT ?"  # noqa: S608 - lane is an enum
+            ids += [bytes(row[0]).decode() for row in reversed(self.query(sql, (limit,)))]  # type: ignore[call-overload]  # BLOB column
+        return ids
+
+    def _read(self, lane: Lane, first: int, last: int, limit: int) -> list[Row]:
+        sql = f"SELECT seq, at_ms, received_ms, kind, data FROM {lane.value} WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?"  # noqa: S608
+        return [Row(*row) for row in self.query(sql, (first, last, limit))]  # type: ignore[arg-type]  # columns in the order of the tuple
+
+    # --- opening -----------------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = connect(self.path)
+            self._migrate()
+            self._reader = connect(self.path)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(
+                f"{self.path}: cannot be opened: {error}", hint="check the folder's owner and free space: anhu doctor"
+            ) from error
+        meta = dict(self._db.execute("SELECT key, value FROM meta").fetchall())
+        self.epoch, self.boot = meta["epoch"], int(meta["boot"]) + 1
+        self._db.execute("UPDATE meta SET value=? WHERE key='boot'", (str(self.boot),))
+        if "steady" in meta:
+            steady, wall = meta["steady"].split()
+            self._steady = (float(steady), int(wall))
+        for lane in LANES:
+            low, high = self._db.execute(f"SELECT min(seq), max(seq) FROM {lane.value}").fetchone()  # noqa: S608 - lane is an enum
+            self._low[lane], self._next[lane] = low or 1, (high or 0) + 1
+        for name, lane, following, missing in self._db.execute("SELECT * FROM cursor").fetchall():
+            self._cursors[name, Lane(lane)] = Cursor(next=following, missing=msgspec.json.decode(missing, type=list[tuple[int, int]]))
+
+    def _migrate(self) -> None:
+        db = self._db
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path}: written by a newer Anhu (schema {version}, this one knows {SCHEMA_VERSION})",
+                hint="install that version again, or start with another gateway.data_dir",
+            )
+        scripts = sorted(item.name for item in resources.files("gateway.store").joinpath("schema").iterdir() if item.name.endswith(".sql"))
+        for name in scripts:
+            number = int(name.split("_")[0])
+            if number > version:
+                script = resources.files("gateway.store").joinpath("schema", name).read_text("utf-8")
+                db.executescript(f"BEGIN IMMEDIATE; {_META} {script} PRAGMA user_version={number}; COMMIT;")
+        db.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?), ('boot', '0')", (secrets.token_hex(8),))
+
+    def _close(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._reader.close()
+            self._db.close()
+
+
+_META = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection with our durability settings (any thread; callers take turns)."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"wal_autocheckpoint={WAL_PAGES}", "temp_store=MEMORY", "foreign_keys=ON"):
+        db.execute(f"PRAGMA {pragma}")
+    return db
+
+
+def kind_of(body: object) -> str:
+    """The short name of a body: kind, quantity or type; last part of the CloudEvents type."""
+    if type(body) is Occurrence:
+        return body.kind.value
+    if type(body) is Measurement:
+        return body.quantity.value
+    return str(type(body).__struct_config__.tag)  # type: ignore[attr-defined]  # every other body is a tagged struct
+
+
+__all__ = ["SqliteStore", "connect", "kind_of"]
