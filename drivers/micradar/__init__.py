@@ -1,0 +1,1 @@
+"""MicRadar mmWave radars: fall, presence, bed, breathing and heart rate without contact."""
