@@ -1,6 +1,6 @@
 """What is to be done when: one heap of callbacks drives every device of a run, on any clock.
 
-`play` runs it synchronously in virtual time (a week in seconds, the same order every time); `run` runs it against a `Clock`
+`due` walks it synchronously in virtual time (a week in seconds, the same order every time); `run` runs it against a `Clock`
 beside real wires, whose receivers may add to it at any moment.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from simulator.clock import Clock, Moment
 
@@ -34,13 +34,12 @@ class Agenda:
         if is_first:
             self._earlier.set()
 
-    def play(self, start: Moment, seconds: float) -> Moment:
-        """Do everything due within `seconds` of virtual time; gives the moment at the end."""
+    def due(self, start: Moment, seconds: float) -> Iterator[tuple[Moment, Deed]]:
+        """What is due within `seconds` of virtual time after `start`, each with its moment; includes what is added on the way."""
         end_s = start.s + seconds
         while self._heap and self._heap[0][0] <= end_s:
             when_s, _, deed = heapq.heappop(self._heap)
-            deed(start.after(max(when_s - start.s, 0.0)))
-        return start.after(seconds)
+            yield start.after(max(when_s - start.s, 0.0)), deed
 
     async def run(self, clock: Clock, seconds: float | None = None) -> None:
         """Do everything when it is due, for `seconds` or until cancelled."""

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 
 class Moment(NamedTuple):
-    """A moment on both clocks: `ms` UTC epoch milliseconds, `s` monotonic seconds (the start of the simulation is any number)."""
+    """A moment on both clocks: `ms` UTC epoch milliseconds, `s` monotonic seconds since the clock was made."""
 
     ms: int
     s: float
@@ -36,11 +36,14 @@ class Clock(Protocol):
 
 
 class RealClock:
-    """The system's clocks."""
+    """The system's clocks; `s` counts from the making of the object."""
+
+    def __init__(self) -> None:
+        self._began_s = time.monotonic()
 
     def now(self) -> Moment:
         """UTC and monotonic time."""
-        return Moment(time.time_ns() // 1_000_000, time.monotonic())
+        return Moment(time.time_ns() // 1_000_000, time.monotonic() - self._began_s)
 
     async def sleep(self, seconds: float) -> None:
         """`asyncio.sleep`."""

@@ -48,7 +48,7 @@ NOTHING = Act()
 
 
 class Happening(NamedTuple):
-    """`verb` befalls `device` at `at_s` of the plan (`sos`, `fall`, `gas`, `walk`, `door_open`, ...); a device ignores what it cannot sense."""
+    """`verb` befalls `device` at `at_s` of the plan (`sos`, `fall`, `gas`, `walk`, `door_open`, ...)."""
 
     at_s: float
     device: str

@@ -39,7 +39,9 @@ class TcpWire:
                 pause_s = min(pause_s * 2, LAST_PAUSE_S)
         finally:
             if self._transport is not None:
-                self._transport.close()
+                # A peer that does not read would hold up a polite close for ever.
+                hangs = self._transport.get_write_buffer_size() > 0
+                (self._transport.abort if hangs else self._transport.close)()
                 await asyncio.sleep(0)
 
     def send(self, data: bytes, to: str = "") -> bool:

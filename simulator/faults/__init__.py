@@ -1,0 +1,1 @@
+"""What goes wrong on a wire, one kind per file."""
