@@ -62,7 +62,7 @@ __all__ = [
     "Datum", "DeviceHealth", "Driver", "DriverError", "DriverInfo", "Event", "Explanation", "Frame", "Instant", "Lane",
     "LossRange", "Match", "Matcher", "Measurement", "Occurrence", "OccurrenceKind", "Option", "OptionError", "Options",
     "Output", "Position", "Quantity", "Reason", "Reject", "RemoteProtocolError", "Send", "ServiceRequest", "Severity",
-    "Source", "State", "Stateful", "TimeQuality", "Transport", "Trust", "Verb", "WifiAp", "in_range", "read_options",
+    "Source", "State", "Stateful", "Subscriber", "TimeQuality", "Transport", "Trust", "Verb", "WifiAp", "in_range", "read_options",
 ]  # fmt: skip
 
 Options = Mapping[str, Any]
@@ -302,6 +302,15 @@ class Matcher(Protocol):
     @classmethod
     def match(cls, frame: Frame) -> Match:
         """NO, YES, or MORE while the bytes do not decide."""
+        ...
+
+
+@runtime_checkable
+class Subscriber(Protocol):
+    """A driver on MQTT that says which topics it wants."""
+
+    def topics(self) -> list[str]:
+        """Topic filters. The list may grow while the driver learns (discovery): ask again after each `receive`."""
         ...
 
 
