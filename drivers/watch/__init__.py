@@ -1,0 +1,1 @@
+"""Elder watches and pendants that speak the "3G" / SeTracker protocol."""
