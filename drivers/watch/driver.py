@@ -6,15 +6,15 @@ from the alarm. Every bit of the status word is its own occurrence.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from drivers.api import (
+    QUANTITIES,
     Body,
     Cell,
     Command,
     CommandStatus,
+    Datum,
     DeviceHealth,
     DriverInfo,
     Frame,
@@ -247,7 +247,7 @@ class Watch:
         bodies += _place(position, stored)
         bodies.append(_health(position))
         if position.steps is not None:
-            bodies.append(Measurement(quantity=Quantity.STEPS, value=position.steps, stored=stored))
+            bodies.append(Measurement(quantity=Quantity.STEPS, value=position.steps, unit=_STEPS, stored=stored))
         if position.tumbles:
             bodies.append(Measurement(quantity=Quantity.TUMBLES, value=position.tumbles, stored=stored))
         if not stored:
@@ -273,6 +273,7 @@ class Watch:
         return found
 
 
+_STEPS = QUANTITIES[Quantity.STEPS].unit
 _AT_ONCE = frozenset({"LK", "INIT", "TKQ", "TKQ2"})
 """Handshakes: the watch sends nothing else until it is answered, and they carry nothing that could be lost."""
 _QUIET = readings.SILENT | commands.ANSWER_KINDS | {"TK", "TK2", "JXTK", "IMG"}
@@ -320,12 +321,15 @@ def _place(position: WatchPosition, stored: bool) -> list[Body]:
             return []
         source = Source.WIFI if wifi else Source.CELL
         return [Position(source=source, valid=False, stored=stored, cells=cells, wifi=wifi)]
-    known: dict[str, Any] = {"accuracy_m": position.accuracy_m} if position.is_valid else {}
+    # Every field that has a default of its own making is given: it is the costly part of a struct.
     return [
         Position(
             lat=position.lat,
             lon=position.lon,
+            datum=Datum.WGS84,
+            source=Source.GNSS,
             valid=position.is_valid,
+            accuracy_m=position.accuracy_m if position.is_valid else None,
             speed_kmh=position.speed_kmh,
             course_deg=position.course_deg,
             altitude_m=position.altitude_m,
@@ -333,7 +337,6 @@ def _place(position: WatchPosition, stored: bool) -> list[Body]:
             stored=stored,
             cells=cells,
             wifi=wifi,
-            **known,
         )
     ]
 

@@ -97,9 +97,13 @@ class WatchConnection:
 
     def receive(self, data: bytes) -> list[WatchMessage | Reject]:
         """Every message and refusal that `data` completes."""
+        out: list[WatchMessage | Reject] = []
+        if not self._framer.buffered:
+            data = _whole_frames(data, out)
+            if not data:
+                return out
         if data:
             self._ends_in_bracket = data.endswith(b"]")
-        out: list[WatchMessage | Reject] = []
         for found in self._framer.feed(data):
             if isinstance(found, Reject):
                 if found.frame.strip(b"\r\n \0"):
@@ -148,6 +152,22 @@ def cut(buffer: bytes, start: int, *, impatient: bool = False) -> Cut:
     return Cut(junk=begin - start, size=end + 1 - begin)
 
 
+def _whole_frames(data: bytes, out: list[WatchMessage | Reject]) -> bytes:
+    """Take the frames with a right length from the front of `data` (nearly every segment is just one); what is left."""
+    at, size = 0, len(data)
+    while at < size:
+        header = HEADER.match(data, at)
+        if header is None:
+            break
+        body = header.end()
+        end = body + int(header[4], 16)
+        if data.find(b"]", body) != end or data.find(b"[", body, end) >= 0:
+            break
+        out.append(_message(header, data[body:end], data[at : end + 1] if at or end + 1 < size else data))
+        at = end + 1
+    return data[at:] if at else data
+
+
 def _end(buffer: bytes, body: int, length: int) -> int:
     """Index of the `]` that ends the frame, or of the `[` of the next one when this was cut short; -1 = more bytes needed."""
     last = -1
@@ -193,20 +213,23 @@ def decode(frame: bytes) -> WatchMessage:
     if header is None or frame[-1:] != b"]":
         reason = Reason.TRUNCATED if frame[:1] == b"[" else Reason.NOT_OURS
         raise RemoteProtocolError(reason, "[MM*ID*LLLL*CONTENT] expected", frame)
+    return _message(header, frame[header.end() : -1], frame)
+
+
+def _message(header: re.Match[bytes], content: bytes, raw: bytes) -> WatchMessage:
     maker, ident, packet, length = header.groups()
-    content = frame[header.end() : -1]
     wanted, size = int(length, 16), len(content)
     if b"\x7d" in content:
         content = unescape(content)
     kind, _, body = content.partition(b",")
     return WatchMessage(
-        maker=maker.decode(),
-        id=ident.decode(),
-        kind=kind.decode("ascii", "replace"),
-        body=body,
-        packet=packet.decode("ascii", "replace") if packet else "",
-        length_ok=wanted in (size, len(content)),
-        raw=frame,
+        maker.decode(),
+        ident.decode(),
+        kind.decode("ascii", "replace"),
+        body,
+        packet.decode() if packet else "",
+        size == wanted or len(content) == wanted,
+        raw,
     )
 
 

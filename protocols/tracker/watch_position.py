@@ -73,19 +73,19 @@ def parse_position(body: bytes) -> WatchPosition:
         raise RemoteProtocolError(Reason.TRUNCATED, f"position of {LEAST_FIELDS} fields with A or V expected, got {len(fields)}", body)
     is_valid = fields[2].strip() == "A"
     lat, lon, fault = _place(fields)
-    speed = _number(fields[7], 0, 2000)
-    cells, access_points, accuracy = _surroundings(fields)
+    speed, course, altitude, satellites, signal, battery = _numbers(fields)
+    cells, access_points, accuracy = _surroundings(fields) if len(fields) > 17 else ((), (), None)
     return WatchPosition(
         _clock_ms(fields[0], fields[1]),
         is_valid and lat is not None,
         lat,
         lon,
         None if speed == 22.0 and not is_valid else speed,
-        _number(fields[8], 0, 360),
-        _number(fields[9], -1000, 20_000),
-        _integer(fields[10], 0, 99),
-        _integer(fields[11], 0, 100),
-        _integer(fields[12], 0, 100),
+        course,
+        altitude,
+        satellites,
+        signal,
+        battery,
         _integer(fields[13], 0, 99_999_999) if len(fields) > 13 else None,
         _integer(fields[14], 0, 99_999_999) if len(fields) > 14 else None,
         _status(fields[15]) if len(fields) > 15 else 0,
@@ -93,6 +93,30 @@ def parse_position(body: bytes) -> WatchPosition:
         access_points,
         accuracy,
         fault,
+    )
+
+
+_Numbers = tuple[float | None, float | None, float | None, int | None, int | None, int | None]
+
+
+def _numbers(fields: list[str]) -> _Numbers:
+    """Fields 7..12. All at once where they are good, which is nearly always; else each for itself."""
+    _, _, _, _, _, _, _, speed, course, altitude, satellites, signal, battery, *_ = fields
+    try:
+        numbers = (float(speed), float(course), float(altitude), int(satellites), int(signal), int(battery))
+    except ValueError:
+        pass
+    else:
+        a, b, c, d, e, f = numbers
+        if 0 <= a <= 2000 and 0 <= b <= 360 and -1000 <= c <= 20_000 and 0 <= d <= 99 and 0 <= e <= 100 and 0 <= f <= 100:
+            return numbers
+    return (
+        _number(speed, 0, 2000),
+        _number(course, 0, 360),
+        _number(altitude, -1000, 20_000),
+        _integer(satellites, 0, 99),
+        _integer(signal, 0, 100),
+        _integer(battery, 0, 100),
     )
 
 
@@ -122,8 +146,6 @@ def _place(fields: list[str]) -> tuple[float | None, float | None, str | None]:
 def _surroundings(fields: list[str]) -> tuple[tuple[WatchCell, ...], tuple[WatchAp, ...], float | None]:
     """Cells, access points and accuracy: what stands behind the status word."""
     size = len(fields)
-    if size <= 17:
-        return (), (), None
     count = _integer(fields[16], 0, MAX_CELLS) or 0
     at = 17
     cells: tuple[WatchCell, ...] = ()
@@ -132,7 +154,7 @@ def _surroundings(fields: list[str]) -> tuple[tuple[WatchCell, ...], tuple[Watch
         cells = _cells(fields, at)
     access_points: tuple[WatchAp, ...] = ()
     # A name may hold commas: the address, which looks like nothing else, is the anchor.
-    addresses = [i for i in range(at, size) if len(fields[i].strip()) == 17 and _MAC(fields[i].strip())]
+    addresses = [i for i in range(at, size) if len(fields[i]) >= 17 and _MAC(fields[i].strip())] if size - at > 2 else []
     if addresses:
         is_counted = cells or fields[at].strip() == str(len(addresses))
         begin = at + 1 if is_counted and at < addresses[0] else addresses[0] - 1
