@@ -1,0 +1,85 @@
+"""What every tracker reports: a civil time, radio cells, access points and degrees, checked."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import NamedTuple
+
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+
+
+class CellSeen(NamedTuple):
+    """A mobile cell: `rssi_dbm` negative where the device tells it; `mcc`, `mnc` None where the frame does not name them."""
+
+    mcc: int | None
+    mnc: int | None
+    lac: int
+    cid: int
+    rssi_dbm: int | None = None
+
+
+class ApSeen(NamedTuple):
+    """A Wi-Fi access point: `mac` lower case with colons."""
+
+    mac: str
+    rssi_dbm: int | None = None
+    ssid: str | None = None
+
+
+def civil_ms(  # noqa: PLR0917 - a time has six parts
+    year: int, month: int, day: int, hour: int, minute: int, second: int, *, offset_minutes: int = 0
+) -> int | None:
+    """UTC epoch milliseconds of a wall-clock time that runs `offset_minutes` ahead of UTC; None when it is no date or time.
+
+    Years below 100 count from 2000.
+
+    >>> civil_ms(26, 11, 22, 16, 30, 12, offset_minutes=480)
+    1795336212000
+    >>> civil_ms(26, 13, 1, 0, 0, 0) is None
+    True
+    """
+    if hour > 23 or minute > 59 or second > 59:
+        return None
+    try:
+        days = date(year if year >= 100 else 2000 + year, month, day).toordinal() - _EPOCH_DAY
+    except ValueError:
+        return None
+    return (days * 86400 + hour * 3600 + (minute - offset_minutes) * 60 + second) * 1000
+
+
+def bcd_ms(data: bytes, *, offset_minutes: int = 0) -> int | None:
+    """`civil_ms` of six BCD bytes yy mm dd hh mm ss; None when a nibble is no digit or the time is impossible.
+
+    >>> bcd_ms(bytes.fromhex("261122163012"), offset_minutes=480)
+    1795336212000
+    """
+    text = data.hex()
+    if len(text) != 12 or not text.isdecimal():
+        return None
+    year, month, day, hour, minute, second = (int(text[i : i + 2]) for i in range(0, 12, 2))
+    return civil_ms(year, month, day, hour, minute, second, offset_minutes=offset_minutes)
+
+
+def mac_text(data: bytes) -> str:
+    """Six bytes as a MAC, lower case with colons.
+
+    >>> mac_text(bytes.fromhex("E0DB55F00102"))
+    'e0:db:55:f0:01:02'
+    """
+    return data.hex(":")
+
+
+def is_real_mac(data: bytes) -> bool:
+    """Whether these bytes can name an access point: neither all zero nor all ones."""
+    return data not in (b"\x00" * 6, b"\xff" * 6)
+
+
+def dbm(byte: int) -> int | None:
+    """The level of a byte that trackers write as a magnitude or as two's complement; None for "no reading" (0, 255 is -1).
+
+    >>> dbm(0x5C), dbm(0xA4), dbm(0)
+    (-92, -92, None)
+    """
+    if byte in {0, 0xFF}:
+        return None
+    return -byte if byte < 128 else byte - 256
