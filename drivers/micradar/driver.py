@@ -34,10 +34,9 @@ from drivers.api import (
 from drivers.micradar.asking import PROBES, Asked, CommandError, questions_of, value_of
 from drivers.micradar.meaning import Meaning
 from protocols.serial import micradar
-from protocols.serial.exchange import Exchange, Question
+from protocols.serial.exchange import Exchange, Question, Silence
 from protocols.serial.scan import Scanner
 
-HEARTBEATS_BEFORE_OFFLINE = 3
 PROBE_GAP_S = 0.1
 """Between two questions: the radar's receive buffer is short."""
 _K = OccurrenceKind
@@ -79,17 +78,12 @@ class MicRadar:
         self._height_cm: int | None = chosen["install_height_cm"]
         self._height_written = False
         self._height_fault = False
-        self._offline_s: float = chosen["offline_s"]
-        self._heard_s: float | None = None
-        self._beat_s = 0.0
-        self._offline = False
+        self._silence = Silence(chosen["offline_s"])
         self._probed = False
 
     def receive(self, frame: Frame) -> Output:
         """Events of every frame that this read completes."""
         output = Output(device=self._device)
-        if self._heard_s is None:
-            self._heard_s = self._beat_s = frame.received.s
         self._take(self._scanner.feed(frame.data, frame.received.s), frame, output)
         output.wake_s = self._next_wake(frame.received.s)
         return output
@@ -113,8 +107,6 @@ class MicRadar:
     def wake(self, now: Instant) -> Output:
         """First call: who are you, what is set. Later: repetitions, heartbeat questions, silence."""
         output = Output()
-        if self._heard_s is None:
-            self._heard_s = self._beat_s = now.s
         frame = Frame(data=b"", received=now, transport=Transport.SERIAL)
         self._take(self._scanner.expire(now.s), frame, output)
         if not self._probed:
@@ -129,10 +121,8 @@ class MicRadar:
             if isinstance(item, Reject):
                 output.rejects.append(item)
                 continue
-            self._heard_s = self._beat_s = frame.received.s
             part = frame.part(item)
-            if self._offline:
-                self._offline = False
+            if self._silence.heard(frame.received.s):
                 output.events.append(part.event(self._device, Occurrence(kind=_K.OFFLINE, state=State.END)))
             try:
                 message = micradar.meaning(item)
@@ -204,24 +194,18 @@ class MicRadar:
             output.events.append(lost.tag.command.result(CommandStatus.FAILED, now, "the radar did not answer"))
 
     def _watch_silence(self, now: Instant, output: Output) -> None:
-        assert self._heard_s is not None
-        if not self._offline_s:
-            return
-        if now.s - self._beat_s >= self._offline_s / HEARTBEATS_BEFORE_OFFLINE:
-            self._beat_s = now.s
+        asks, gone = self._silence.wake(now.s)
+        if asks:
             data = micradar.query("heartbeat")
             self._exchange.ask(Question((data[2], data[3]), data))
-        if now.s - self._heard_s >= self._offline_s and not self._offline:
-            self._offline = True
-            body = Occurrence(kind=_K.OFFLINE, state=State.START, detail=f"silent for {self._offline_s:g} s")
+        if gone:
+            body = Occurrence(kind=_K.OFFLINE, state=State.START, detail="the radar is silent")
             output.events.append(Event(device=self._device, at_ms=now.ms, body=body, time_quality=TimeQuality.RECEIVED))
 
     def _next_wake(self, now_s: float) -> float | None:
-        wishes = [self._scanner.deadline_s, self._exchange.deadline_s]
+        wishes = [self._scanner.deadline_s, self._exchange.deadline_s, self._silence.deadline_s]
         if not self._probed:
             wishes.append(now_s)
-        if self._offline_s:
-            wishes.append(self._beat_s + self._offline_s / HEARTBEATS_BEFORE_OFFLINE)
         return min((wish for wish in wishes if wish is not None), default=None)
 
 

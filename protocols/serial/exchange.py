@@ -84,3 +84,38 @@ class Exchange:
         self._sent += 1
         self._next_s = now_s + self._timeout_s
         return self._open.data
+
+
+class Silence:
+    """Watches a device that should talk: asks after a part of `offline_s`, then says once that it is gone. 0 = never."""
+
+    def __init__(self, offline_s: float, *, asks: int = 3) -> None:
+        self._offline_s = offline_s
+        self._step_s = offline_s / asks
+        self._heard_s: float | None = None
+        self._asked_s = 0.0
+        self._is_offline = False
+
+    @property
+    def deadline_s(self) -> float | None:
+        """When `wake` has something to do."""
+        return self._asked_s + self._step_s if self._offline_s and self._heard_s is not None else None
+
+    def heard(self, now_s: float) -> bool:
+        """The device spoke; True where it was gone before."""
+        self._heard_s = self._asked_s = now_s
+        came_back, self._is_offline = self._is_offline, False
+        return came_back
+
+    def wake(self, now_s: float) -> tuple[bool, bool]:
+        """Whether to ask the device now, and whether it has just gone. The first call starts the watch."""
+        if self._heard_s is None:
+            self._heard_s = self._asked_s = now_s
+        if not self._offline_s:
+            return False, False
+        asks = now_s - self._asked_s >= self._step_s
+        if asks:
+            self._asked_s = now_s
+        gone = not self._is_offline and now_s - self._heard_s >= self._offline_s
+        self._is_offline = self._is_offline or gone
+        return asks, gone
