@@ -248,15 +248,39 @@ class Context:
 class Rule(Protocol):
     """One rule. Stateless itself: all memory is in the states that the engine hands in."""
 
-    name: str
-    title: tuple[str, str]
-    settings: tuple[Setting, ...]
-    state_type: type[RuleState]
-    listens: frozenset[Topic] | None
-    """Topics that concern the rule; None = every event."""
-    grace_ms: int
-    """How long a timer that came due while the gateway was off waits after the start. For rules that miss something (no report, no
-    motion): while we were deaf, silence proves nothing. 0 for everything that answers an alarm."""
+    @property
+    def name(self) -> str:
+        """Short and unique: the section of its settings, the device of its events."""
+        ...
+
+    @property
+    def title(self) -> tuple[str, str]:
+        """What it watches, in English and Chinese."""
+        ...
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """Every setting that it reads."""
+        ...
+
+    @property
+    def state_type(self) -> type[RuleState]:
+        """What it remembers per key."""
+        ...
+
+    @property
+    def listens(self) -> frozenset[Topic] | None:
+        """Topics that concern the rule; None = every event."""
+        ...
+
+    @property
+    def grace_ms(self) -> int:
+        """How long a timer that came due while the gateway was off waits after the start.
+
+        For rules that miss something (no report, no motion): while we were deaf, silence proves nothing. 0 for everything that
+        answers an alarm.
+        """
+        ...
 
     def key(self, event: Event, directory: Directory) -> str | None:
         """Whose state this event belongs to; None = not my business. A device id (with a colon) or a person or place."""
