@@ -1,8 +1,12 @@
 """Which devices are ours, whose they are, and where they are: a CSV file that an installer can keep in a spreadsheet.
 
-Columns: `device,driver,subject,name,place,wire,options`. `device` is the id as events show it (`watch:8800000015`); `subject` the
-pseudonym of the resident or place (it travels upstream); `name` a label for people on this box (it never leaves it);
-`options` JSON for the driver.
+Columns: `device,driver,subject,name,place,wire,role,power,interval_s,options`; only the first two must be there.
+
+- `device`: the id as events show it (`watch:8800000015`)
+- `subject`: pseudonym of the resident or place (it travels upstream); `name`: a label for people on this box (it never leaves it)
+- `role`: what the device stands for (tv, wristband, pendant, radar, valve, siren, fan, modem); default: that of its driver
+- `power` (mains or battery) and `interval_s` (usual seconds between reports): for supervision
+- `options`: JSON for the driver
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from drivers import registry
 from drivers.api import DriverError, OptionError, read_options
 from gateway.errors import Fault, SettingsError
 
-COLUMNS = ("device", "driver", "subject", "name", "place", "wire", "options")
+COLUMNS = ("device", "driver", "subject", "name", "place", "wire", "role", "power", "interval_s", "options")
 _DEVICE = re.compile(r"^[a-z0-9_]{1,32}:[A-Za-z0-9_.:/ -]{1,96}$")
 _SUBJECT = re.compile(r"^[A-Za-z0-9_-]{0,64}$")
 
@@ -33,6 +37,9 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     place: str = ""
     wire: str = ""
+    role: str = ""
+    power: str = ""
+    interval_s: float | None = None
     options: dict[str, Any] = {}
 
 
@@ -125,6 +132,13 @@ def _row(row: dict[str, str]) -> tuple[Device | None, list[str]]:
         wrong.append(f"device: expected driver:id, got {row['device']!r}")
     if not _SUBJECT.match(row.get("subject", "")):
         wrong.append(f"subject: expected letters, digits, _ or -, at most 64, got {row['subject']!r}")
+    if row.get("power", "") not in ("", "mains", "battery"):
+        wrong.append(f"power: mains or battery expected, got {row['power']!r}")
+    interval: float | None = None
+    try:
+        interval = float(row["interval_s"]) if row.get("interval_s") else None
+    except ValueError:
+        wrong.append(f"interval_s: seconds expected, got {row['interval_s']!r}")
     options: dict[str, Any] = {}
     try:
         options = msgspec.json.decode(row["options"].encode(), type=dict[str, Any]) if row.get("options") else {}
@@ -138,4 +152,4 @@ def _row(row: dict[str, str]) -> tuple[Device | None, list[str]]:
         wrong.append(f"driver: {error}")
     if wrong:
         return None, wrong
-    return Device(**{**row, "options": options}), wrong  # type: ignore[arg-type]  # only known columns are left
+    return Device(**{**row, "options": options, "interval_s": interval}), wrong  # type: ignore[arg-type]  # only known columns are left

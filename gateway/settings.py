@@ -116,6 +116,14 @@ class BleSection(_Section):
     room: Annotated[str, "where this receiver stands"] = ""
 
 
+class RulesSection(_Section):
+    """The local rules."""
+
+    on: Annotated[bool, "run the rules"] = True
+    file: Annotated[str, "TOML with settings per site, group, person and device; empty: defaults"] = ""
+    people_file: Annotated[str, "CSV: subject,tags,language,home; empty: none"] = ""
+
+
 class UplinkSection(_Section):
     """A platform that gets the events."""
 
@@ -159,7 +167,7 @@ class Settings(_Section):
     serial: list[SerialSection] = []
     ble: list[BleSection] = []
     uplink: list[UplinkSection] = []
-    rules: dict[str, Any] = {}
+    rules: RulesSection = msgspec.field(default_factory=RulesSection)
     base: str = ""
     """Folder of the settings file; relative paths start there."""
 

@@ -66,8 +66,9 @@ class SqliteStore:
         self._cursors: dict[tuple[str, Lane], Cursor] = {}
         self._unsettled: set[tuple[str, Lane]] = set()
         self._listeners: list[Callable[[], None]] = []
-        self._room = asyncio.Event()
-        self._room.set()
+        self.has_room = asyncio.Event()
+        """Clear while too much waits for the disk: transports then stop reading."""
+        self.has_room.set()
         self._steady: tuple[float, int] | None = None
         self._clock: Callable[[], Instant] | None = None
         self._closed = False
@@ -97,10 +98,6 @@ class SqliteStore:
         """Steady seconds and wall milliseconds of the last commit before this start."""
         return self._steady
 
-    async def room(self) -> None:
-        """Wait until the disk has caught up: transports call this before they read on."""
-        await self._room.wait()
-
     # --- writing -----------------------------------------------------------------------------------------------------------
 
     def append(self, batch: Batch) -> asyncio.Future[None]:
@@ -110,7 +107,7 @@ class SqliteStore:
         self._waiting.append((batch, future))
         self._waiting_rows += batch.rows
         if self._waiting_rows > HIGH_WATER_ROWS:
-            self._room.clear()
+            self.has_room.clear()
         if batch.urgent or self._waiting_rows >= self._settings.commit_rows:
             self._kick()
         elif self._timer is None and self._writer is None:
@@ -176,7 +173,7 @@ class SqliteStore:
         self.commit_s += loop.time() - start
         self._waiting_rows -= sum(batch.rows for batch, _ in group)
         if self._waiting_rows < HIGH_WATER_ROWS // 2:
-            self._room.set()
+            self.has_room.set()
         for lane, rows in fresh.items():
             self._tails[lane].extend(rows)
             self._next[lane] = rows[-1].seq + 1

@@ -184,7 +184,7 @@ class TcpConnection(asyncio.Protocol):
     def _choose(self) -> type[Driver] | None:
         """The protocol of the first bytes; None while they do not decide. Closes on bytes that are nobody's."""
         frame = self._frame(self._first)
-        verdicts = [(driver, driver.match(frame)) for driver in self._listener._candidates if isinstance(driver, Matcher)]
+        verdicts = verdicts_on(frame, self._listener._candidates)
         certain = [driver for driver, match in verdicts if match is Match.YES]
         open_ = [driver for driver, match in verdicts if match is Match.MORE]
         if certain and not open_:
@@ -203,12 +203,12 @@ class TcpConnection(asyncio.Protocol):
 
 def verdicts_on(frame: Frame, drivers: list[type[Driver]]) -> list[tuple[type[Driver], Match]]:
     """What each driver that can tell says of first bytes."""
-    return [(driver, cast(type[Matcher], driver).match(frame)) for driver in drivers if isinstance(driver, Matcher)]
+    return [(driver, cast(Any, driver).match(frame)) for driver in drivers if isinstance(driver, Matcher)]
 
 
-def candidates(name: str) -> list[type[Driver]]:
-    """The drivers that a port may meet: the named one, or every one that can recognise its first bytes."""
+def candidates(name: str, transport: Transport) -> list[type[Driver]]:
+    """The drivers that a port may meet: the named one, or every one on this wire that can recognise its first bytes."""
     if name != "auto":
         return [registry.load(name)]
     found = [registry.load(each) for each in registry.names()]
-    return [driver for driver in found if Transport.TCP in driver.info.transports and isinstance(driver, Matcher)]
+    return [driver for driver in found if transport in driver.info.transports and isinstance(driver, Matcher)]

@@ -1,0 +1,378 @@
+"""One gateway: builds every part from the settings, starts sinks first and sources last, stops in the opposite order.
+
+    store -> rules -> pipeline -> commands -> broker -> uplinks -> control socket | device ports, MQTT, serial, BLE
+
+The store is open and filling before any link is up; construction checks everything that needs no network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import ssl
+from typing import Any
+
+import structlog
+
+from drivers import registry
+from drivers.api import Driver, Event, Occurrence, OccurrenceKind, Send, Transport
+from drivers.vocabulary import TimeQuality
+from gateway import __version__, inventory, people, secrets
+from gateway.broker.embedded import GATEWAY_USER, EmbeddedBroker
+from gateway.clock import Clock, SystemClock
+from gateway.commands import CommandCentre
+from gateway.control import SOCKET_NAME, ControlServer
+from gateway.errors import AnhuError, Fault, SettingsError
+from gateway.links.contract import LinkEvents, LinkOptions, Will
+from gateway.links.paho import PahoLink
+from gateway.pipeline import Pipeline
+from gateway.rules import all_rules
+from gateway.rules.engine import RuleEngine
+from gateway.rules.settings import RuleSettings, RuleSettingsError, read_tables
+from gateway.session import Session
+from gateway.settings import Settings, UplinkSection
+from gateway.status import snapshot
+from gateway.store.sqlite import SqliteStore
+from gateway.supervisor import Supervisor
+from gateway.transports.adverts import AdvertRouter
+from gateway.transports.mqtt import MqttDevices
+from gateway.transports.serial import SerialPort
+from gateway.transports.tcp import TcpListener, candidates
+from gateway.transports.udp import UdpListener
+from gateway.uplinks.envelope import Wrapper
+from gateway.uplinks.mqtt import MqttUplink, root_of
+
+RECENT_IDS_PER_LANE = 20_000
+STOP_S = 10.0
+
+
+class Gateway:
+    """A running gateway: `await start()`, `await stop()`; `stopped` is set by the control socket."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.data_dir = settings.path(settings.gateway.data_dir)
+        rows = inventory.read(settings.path(settings.devices.file)) if settings.devices.file else []
+        self.inventory = inventory.Inventory(rows, accept_any=settings.devices.accept == "any")
+        known = people.read_people(settings.path(settings.rules.people_file)) if settings.rules.people_file else {}
+        self.rules = self._make_rules(people.directory_of(self.inventory, known)) if settings.rules.on else None
+        check_references(settings, self.inventory)
+        self.supervisor = Supervisor()
+        self.broker: EmbeddedBroker | None = None
+        self.uplinks: list[MqttUplink] = []
+        self.listeners: list[TcpListener | UdpListener] = []
+        self.serials: list[SerialPort] = []
+        self.scanners: list[Any] = []
+        self.adverts: AdvertRouter | None = None
+        self.mqtt: MqttDevices | None = None
+        self.device_link: PahoLink | None = None
+        self.started_s = self.clock.now().s
+        self.stopped = asyncio.Event()
+        self.store: SqliteStore
+        self.pipeline: Pipeline
+        self.commands: CommandCentre
+        self._control: ControlServer | None = None
+        self._lock: Any = None
+
+    async def start(self) -> None:
+        """Bring everything up. Raises AnhuError with what to do; what was started until then is stopped again."""
+        try:
+            await self._start_sinks()
+            await self._start_sources()
+        except BaseException:
+            await self.stop()
+            raise
+        now = self.clock.now()
+        body = Occurrence(kind=OccurrenceKind.STARTED, detail=f"anhu {__version__}, boot {self.store.boot}")
+        device = f"gateway:{self.settings.gateway.id}"
+        self.pipeline.publish([Event(device=device, at_ms=now.ms, body=body, time_quality=TimeQuality.RECEIVED)])
+        structlog.get_logger().info("gateway started", version=__version__, devices=len(self.inventory), boot=self.store.boot)
+
+    async def stop(self) -> None:
+        """Sources first, then drain, then sinks."""
+        for listener in self.listeners:
+            await listener.stop()
+        await self.supervisor.stop()
+        if self._control is not None:
+            await self._control.stop()
+        if self.broker is not None:
+            await self.broker.stop()
+        if hasattr(self, "store"):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.store.close(), STOP_S)
+        if self._lock is not None:
+            self._lock.close()
+
+    def session(self, driver: type[Driver], options: dict[str, Any], device: str | None = None) -> Session:
+        """A session for a transport; `send` is set by the transport that owns the wire."""
+        state = self.store.driver_state(device) if device else None
+        session = Session(driver, options, device, _no_wire, state=state)
+        if device is not None:
+            self.commands.attach(device, session)
+        return session
+
+    def status(self) -> dict[str, Any]:
+        """What `anhu status` shows."""
+        return snapshot(self)
+
+    # --- sinks ---------------------------------------------------------------------------------------------------------------
+
+    async def _start_sinks(self) -> None:
+        s = self.settings
+        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._take_lock()
+        self.store = await SqliteStore.open(self.data_dir / "anhu.db", s.store)
+        if self.store.last_steady is not None and isinstance(self.clock, SystemClock):
+            steady_s, wall_ms = self.store.last_steady
+            self.clock.resume(steady_s=steady_s, wall_ms=wall_ms)
+            self.started_s = self.clock.now().s
+        self.store.keep_time(self.clock.now)
+        self.pipeline = Pipeline(self.clock, self.inventory, self.store, self.rules)
+        self.pipeline.remember(self.store.recent_ids(RECENT_IDS_PER_LANE))
+        self.pipeline.on_accepted = self._accepted
+        self.commands = CommandCentre(self.pipeline, self.store, self.clock)
+        if self.rules is not None:
+            self.rules.restore(self.store.rule_states(), int(self.clock.now().s * 1000))
+            self.pipeline.start_rules()
+        self.supervisor.start("command expiry", self._tick)
+        if s.mqtt.broker not in ("off", "external"):
+            self.broker = EmbeddedBroker(s.mqtt, self.data_dir)
+            await self.broker.start()
+            self.supervisor.start("broker", self.broker.run)
+        for uplink in s.uplink:
+            self._start_uplink(uplink)
+        self._control = ControlServer(self.data_dir / SOCKET_NAME, self._handlers())
+        await self._control.start()
+
+    def _start_uplink(self, settings: UplinkSection) -> None:
+        g = self.settings.gateway
+        root = root_of(g.tenant, g.id)
+        wrapper = Wrapper(g.tenant, g.id, self.store.epoch)
+        uplink = MqttUplink(settings, self.store, wrapper, root=root, birth=self._birth, ask=self.commands.ask)
+        options = LinkOptions(
+            host=settings.host,
+            port=settings.port,
+            client_id=f"anhu-{g.tenant}-{g.id}-{settings.name}",
+            version=settings.version,
+            user=settings.user,
+            password=secrets.read(self.settings.path(settings.password_file)) if settings.password_file else "",
+            ca_file=self._ca(settings.ca_file),
+            cert_file=str(self.settings.path(settings.cert_file)) if settings.cert_file else "",
+            key_file=str(self.settings.path(settings.key_file)) if settings.key_file else "",
+            keepalive_s=settings.keepalive_s,
+            will=Will(f"{root}/birth", b'{"online":false}'),
+            topics=uplink.topics,
+        )
+        link = PahoLink(options, uplink.events)
+        uplink.link = link
+        self.uplinks.append(uplink)
+        self.supervisor.start(f"uplink {settings.name}", uplink.run)
+        self.supervisor.start(f"uplink link {settings.name}", link.run)
+
+    def _birth(self) -> dict[str, Any]:
+        g = self.settings.gateway
+        now = self.clock.now()
+        return {
+            "online": True,
+            "gateway": g.id,
+            "tenant": g.tenant,
+            "version": __version__,
+            "contract": "anhu/v1",
+            "storeepoch": self.store.epoch,
+            "boot": self.store.boot,
+            "at_ms": now.ms,
+            "devices": len(self.inventory),
+        }
+
+    # --- sources -------------------------------------------------------------------------------------------------------------
+
+    async def _start_sources(self) -> None:
+        s = self.settings
+        if s.subscribe:
+            self._start_mqtt()
+        for port in s.serial:
+            driver = registry.load(port.driver)
+            device = f"{port.driver}:{port.device}"
+            row = self.inventory.find(device)
+            session = self.session(driver, {**port.options, **(row.options if row else {})}, device)
+            serial = SerialPort(port, session, self.pipeline, self.clock, self.store.has_room)
+            self.serials.append(serial)
+            self.supervisor.start(f"serial {port.port}", serial.run)
+        if s.ble:
+            self._start_ble()
+        for listen in s.listen:
+            await self._start_listener(listen)
+
+    def _start_mqtt(self) -> None:
+        s = self.settings
+        self.mqtt = MqttDevices(self.pipeline, self.clock, self.store.has_room)
+        for section in s.subscribe:
+            options = dict(section.options)
+            if section.mapping_file:
+                options["mapping"] = s.path(section.mapping_file).read_text("utf-8")
+            session = self.session(registry.load(section.driver), options)
+            self.mqtt.add(session)
+            self.commands.attach(f"{section.driver}:*", session)
+        if self.broker is not None:
+            host, port, user, password, ca = self.broker.host, self.broker.port, GATEWAY_USER, self.broker.password, ""
+        else:
+            m = s.mqtt
+            host, port, user, ca = m.host, m.port, m.user, self._ca(m.ca_file)
+            password = secrets.read(s.path(m.password_file)) if m.password_file else ""
+        version = "3.1.1" if self.broker is not None else s.mqtt.version
+        options_ = LinkOptions(
+            host=host, port=port, client_id=f"anhu-{s.gateway.id}-in", version=version, user=user, password=password, ca_file=ca
+        )
+        events = LinkEvents(self.mqtt.on_messages, lambda tokens: None, self._mqtt_up, lambda why: None)
+        self.device_link = PahoLink(options_, events)
+        self.mqtt.use(self.device_link)
+        self.supervisor.start("mqtt devices", self.device_link.run)
+
+    def _mqtt_up(self) -> None:
+        structlog.get_logger().info("device broker connected")
+
+    def _start_ble(self) -> None:
+        from gateway.transports.ble import BleScanner
+
+        drivers = list(dict.fromkeys(name for section in self.settings.ble for name in section.drivers))
+        self.adverts = AdvertRouter(self.pipeline, self.inventory, drivers, self.session)
+        for section in self.settings.ble:
+            scanner = BleScanner(self.clock.now, adapter=section.adapter or None, active=section.active, receiver=section.room)
+            self.scanners.append(scanner)
+            self.supervisor.start(f"ble {section.adapter or 'default'}", lambda scanner=scanner: scanner.run(self.adverts.deliver))  # type: ignore[misc]  # default binds the loop variable
+
+    async def _start_listener(self, listen: Any) -> None:
+        tls = None
+        if listen.cert_file:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(self.settings.path(listen.cert_file), self.settings.path(listen.key_file) if listen.key_file else None)
+        transport = Transport.TCP if listen.transport == "tcp" else Transport.UDP
+        common: dict[str, Any] = {
+            "make": self.session,
+            "candidates": candidates(listen.driver, transport),
+            "detach": self._detach,
+            "room": self.store.has_room,
+        }
+        listener: TcpListener | UdpListener
+        if transport is Transport.TCP:
+            listener = TcpListener(listen, self.pipeline, self.clock, tls=tls, **common)
+        else:
+            listener = UdpListener(listen, self.pipeline, self.clock, **common)
+        await listener.start()
+        self.listeners.append(listener)
+        self.supervisor.start(f"{listen.transport} {listener.port}", listener.run)
+
+    # --- small things ----------------------------------------------------------------------------------------------------------
+
+    def _accepted(self, session: Session) -> None:
+        """A connection has shown that it is one of ours: newest serves."""
+        device = session.device
+        assert device is not None
+        state = self.store.driver_state(device)
+        if state is not None:
+            session.load(state)
+        self.commands.attach(device, session)
+
+    def _detach(self, session: Session) -> None:
+        self.pipeline.forget(session)
+        if session.device is not None:
+            self.commands.detach(session.device, session)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self.commands.tick()
+
+    def _handlers(self) -> dict[str, Any]:
+        async def status(request: dict[str, Any]) -> dict[str, Any]:
+            return self.status()
+
+        async def stop(request: dict[str, Any]) -> dict[str, Any]:
+            self.stopped.set()
+            return {"ok": True}
+
+        async def command(request: dict[str, Any]) -> dict[str, Any]:
+            answers: list[dict[str, Any]] = []
+            ended = asyncio.Event()
+            local = UplinkSection(name="local", dangerous=[str(verb) for verb in request.get("allow", [])])
+
+            def note(ident: str, verb: str, status: str, detail: str | None) -> None:
+                answers.append({"id": ident, "verb": verb, "status": status, "detail": detail})
+                if status not in ("accepted", "running"):
+                    ended.set()
+
+            await self.commands.ask(request.get("command"), local, note)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), float(request.get("wait_s", 3.0)))
+            return {"answers": answers}
+
+        return {"status": status, "stop": stop, "command": command}
+
+    def _take_lock(self) -> None:
+        self._lock = (self.data_dir / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise AnhuError(
+                f"{self.data_dir}: another gateway uses this folder", hint="anhu status; or give this one its own gateway.data_dir"
+            ) from None
+
+    def _make_rules(self, directory: Any) -> RuleEngine:
+        rules = all_rules()
+        tables = None
+        if self.settings.rules.file:
+            path = self.settings.path(self.settings.rules.file)
+            try:
+                tables = read_tables(path.read_text("utf-8"), rules, file=str(path))
+            except RuleSettingsError as error:
+                raise SettingsError([Fault("", 0, fault) for fault in error.faults]) from None
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError([Fault(str(path), 0, f"cannot be read: {error}")]) from None
+        return RuleEngine(rules, RuleSettings(rules, directory, tables), directory)
+
+    def _ca(self, text: str) -> str:
+        return text if text in ("", "system") else str(self.settings.path(text))
+
+
+def check_references(settings: Settings, devices: inventory.Inventory) -> None:
+    """What no single key shows: drivers, files and devices that the settings name. Raises SettingsError with every fault."""
+    faults = []
+    for index, listen in enumerate(settings.listen, 1):
+        faults += _driver_faults(f"listen[{index}]", listen.driver, listen.options, auto=True)
+    for index, port in enumerate(settings.serial, 1):
+        faults += _driver_faults(f"serial[{index}]", port.driver, port.options)
+        if devices.find(f"{port.driver}:{port.device}") is None:
+            faults.append(f"serial[{index}].device: {port.driver}:{port.device} is not in the devices file")
+    for index, section in enumerate(settings.subscribe, 1):
+        faults += _driver_faults(f"subscribe[{index}]", section.driver, section.options)
+    for index, ble in enumerate(settings.ble, 1):
+        for name in ble.drivers:
+            faults += _driver_faults(f"ble[{index}]", name, {})
+    names = [uplink.name for uplink in settings.uplink]
+    faults += [f"uplink: two are called {name!r}; each needs its own cursor" for name in sorted({n for n in names if names.count(n) > 1})]
+    for index, uplink in enumerate(settings.uplink, 1):
+        if not uplink.host:
+            faults.append(f"uplink[{index}].host: missing")
+    if settings.subscribe and settings.mqtt.broker == "off":
+        faults.append("mqtt.broker: off, but [[subscribe]] needs a broker; set auto or external")
+    if faults:
+        raise SettingsError([Fault("settings", 0, fault) for fault in faults])
+
+
+def _driver_faults(where: str, name: str, options: dict[str, Any], *, auto: bool = False) -> list[str]:
+    if auto and name == "auto":
+        return []
+    try:
+        registry.load(name)(options, None)
+    except Exception as error:  # noqa: BLE001 - a vendor's constructor may raise anything; it is told, not raised
+        return [f"{where}.driver: {error}"]
+    return []
+
+
+def _no_wire(sends: list[Send]) -> None:
+    """Until the transport has set its own."""
+
+
+__all__ = ["Gateway", "check_references"]

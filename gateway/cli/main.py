@@ -1,0 +1,70 @@
+"""`anhu`: verb first, each with one line of help and an example that a test runs.
+
+stdout is data, stderr is for people. Exit 0: done; 1: the world failed; 2: you asked wrongly (the message ends with what to do).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from drivers.api import DriverError
+from gateway import __version__
+from gateway.cli import offline, running, vendor
+from gateway.errors import AnhuError, SettingsError
+
+Handler = Callable[[argparse.Namespace], int]
+EXIT_OK, EXIT_WORLD, EXIT_USAGE = 0, 1, 2
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that ends a wrong call with what to try."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and what to do, exit 2."""
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\nTry: {self.prog} --help\n")
+
+
+def build() -> Parser:
+    """The whole command line."""
+    parser = Parser(prog="anhu", description="Edge gateway and device-protocol stack for elder care.")
+    parser.add_argument("--version", action="version", version=f"anhu {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for module in (running, offline, vendor):
+        module.add(verbs)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    args = build().parse_args(argv)
+    handler: Handler = args.handler
+    try:
+        return handler(args)
+    except SettingsError as error:
+        return _fail(error.message, error.hint, EXIT_USAGE)
+    except AnhuError as error:
+        return _fail(error.message, error.hint, EXIT_WORLD)
+    except DriverError as error:
+        return _fail(str(error), "anhu drivers", EXIT_USAGE)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except KeyboardInterrupt:
+        return 130
+
+
+def _fail(message: str, hint: str, code: int) -> int:
+    print(f"anhu: {message}", file=sys.stderr)
+    if hint:
+        print(f"Try: {hint}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

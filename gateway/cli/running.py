@@ -1,0 +1,239 @@
+"""Verbs round a running gateway: run, check, status, events, command, demo."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from drivers.events import epoch_ms
+from gateway import control, logs
+from gateway.cli import demo
+from gateway.cli.text import example, print_json
+from gateway.errors import AnhuError, SettingsError
+from gateway.settings import Settings, load
+from gateway.store.contract import LANES
+
+DEFAULT_SETTINGS = Path("/etc/anhu/anhu.toml")
+
+
+def add(verbs: Any) -> None:
+    """Register the verbs."""
+    run = verbs.add_parser("run", help="run the gateway until it is stopped", epilog=example("anhu run --settings anhu.toml"))
+    _settings_option(run)
+    run.set_defaults(handler=_run)
+
+    check = verbs.add_parser(
+        "check", help="check settings, devices and drivers; no network", epilog=example("anhu check --settings anhu.toml")
+    )
+    _settings_option(check)
+    check.add_argument("--sample", action="store_true", help="print a settings file with every key, its default and its meaning")
+    check.set_defaults(handler=_check)
+
+    status = verbs.add_parser("status", help="what a running gateway is doing", epilog=example("anhu status --data-dir var"))
+    _data_dir_option(status)
+    status.add_argument("--json", action="store_true", help="the whole snapshot as JSON")
+    status.set_defaults(handler=_status)
+
+    events = verbs.add_parser(
+        "events", help="stored events, oldest first", epilog=example("anhu events --data-dir var --kind sos --since 24h")
+    )
+    _data_dir_option(events)
+    events.add_argument("--person", help="only this subject")
+    events.add_argument("--device", help="only this device")
+    events.add_argument("--kind", help="only this kind, quantity or body type")
+    events.add_argument("--lane", choices=[lane.value for lane in LANES], help="only this lane")
+    events.add_argument("--since", help="RFC 3339 time, or a span such as 90m, 24h, 7d")
+    events.add_argument("--until", help="RFC 3339 time")
+    events.add_argument("--limit", type=int, default=1000, help="at most so many, the newest ones (default 1000)")
+    events.add_argument("--quarantine", action="store_true", help="refused frames instead of events")
+    events.add_argument("--discovered", action="store_true", help="devices that spoke and are not known, instead of events")
+    events.set_defaults(handler=_events)
+
+    command = verbs.add_parser(
+        "command",
+        help="ask a device for something through the running gateway",
+        epilog=example("""anhu command settop:tv-101 message '{"text":"吃药时间到了"}' --data-dir var"""),
+    )
+    _data_dir_option(command)
+    command.add_argument("device", help="id of the device")
+    command.add_argument("what", metavar="COMMAND", help="verb, such as locate, message, remind, ring (see docs/upstream.md)")
+    command.add_argument("args", nargs="?", default="{}", help="arguments as a JSON object")
+    command.add_argument("--allow-dangerous", action="store_true", help="permit verbs such as power_off or factory_reset")
+    command.add_argument("--wait", type=float, default=5.0, help="seconds to wait for the device (default 5)")
+    command.set_defaults(handler=_command)
+
+    demo.add(verbs)
+
+
+def _settings_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--settings", type=Path, default=DEFAULT_SETTINGS, help=f"settings file (default {DEFAULT_SETTINGS})")
+
+
+def _data_dir_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dir", type=Path, help="data folder of the gateway")
+    _settings_option(parser)
+
+
+def _data_dir(args: argparse.Namespace) -> Path:
+    if args.data_dir is not None:
+        return Path(args.data_dir)
+    settings = load(args.settings)
+    return settings.path(settings.gateway.data_dir)
+
+
+def _run(args: argparse.Namespace) -> int:
+    settings = load(args.settings)
+    logs.configure(settings.gateway.log)
+    return asyncio.run(serve(settings))
+
+
+async def serve(settings: Settings) -> int:
+    """Run until SIGTERM, SIGINT or the control socket says stop; a second signal cuts the drain short."""
+    from gateway.app import Gateway
+
+    gateway = Gateway(settings)
+    await gateway.start()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, gateway.stopped.set)
+    await gateway.stopped.wait()
+    stopping = asyncio.create_task(gateway.stop(), name="stop")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await stopping
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    if args.sample:
+        from gateway.sample import sample
+
+        print(sample(), end="")
+        return 0
+    from gateway.app import Gateway
+
+    settings = load(args.settings)
+    gateway = Gateway(settings)
+    print(
+        f"{args.settings}: good. {len(gateway.inventory)} devices, {len(settings.listen)} ports, {len(settings.serial)} serial ports, "
+        f"{len(settings.ble)} BLE adapters, {len(settings.subscribe)} MQTT drivers, {len(settings.uplink)} uplinks."
+    )
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    found = control.ask(_data_dir(args), {"do": "status"})
+    if args.json:
+        print_json(found)
+        return 0
+    frames, store = found["frames"], found["store"]
+    print(f"anhu {found['version']} gateway {found['gateway']} boot {found['boot']}, up {found['uptime_s']:.0f} s, {found['rss_mb']} MB")
+    print(
+        f"frames   {frames['in']} in = {frames['understood']} understood + {frames['rejected']} rejected "
+        f"+ {frames['unknown']} unknown + {frames['dropped']} dropped" + ("" if frames["balanced"] else "  NOT BALANCED")
+    )
+    print(f"refused  {found['refused'] or 'nothing'}")
+    print(f"events   {found['events'] or 'none yet'}")
+    print(f"store    {store['commits']} commits, {store['commit_ms']} ms each, sequence {store['sequence']}")
+    if store["failing"]:
+        print(f"store    CANNOT WRITE: {store['failing']}")
+    for uplink in found["uplinks"]:
+        state = "connected" if uplink["connected"] else "NOT CONNECTED"
+        print(f"uplink   {uplink['name']}: {state}, {uplink['delivered']} delivered, waiting {uplink['waiting']}")
+    if found["broker"]:
+        print(f"broker   {found['broker']}")
+    for kind in ("ports", "serial", "ble"):
+        for port in found[kind]:
+            print(f"{kind:8} {port}")
+    if found["failures"]:
+        print(f"failures {found['failures']}")
+    return 0
+
+
+def _events(args: argparse.Namespace) -> int:
+    path = _data_dir(args) / "anhu.db"
+    if not path.exists():
+        raise AnhuError(f"{path}: no database", hint="give --data-dir, or start the gateway once")
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    try:
+        if args.quarantine:
+            for row in _dicts(db, "SELECT * FROM quarantine ORDER BY n DESC LIMIT ?", (args.limit,)):
+                print_json({**row, "frame": bytes(row["frame"]).hex()})
+        elif args.discovered:
+            for row in _dicts(db, "SELECT * FROM discovered ORDER BY last_ms DESC LIMIT ?", (args.limit,)):
+                print_json(row)
+        else:
+            _print_events(db, args)
+    except sqlite3.Error as error:
+        raise AnhuError(f"{path}: cannot be read: {error}", hint="anhu doctor") from None
+    finally:
+        db.close()
+    return 0
+
+
+def _print_events(db: sqlite3.Connection, args: argparse.Namespace) -> None:
+    where, values = ["1"], []
+    for column, value in (
+        ("kind", args.kind),
+        ("json_extract(data,'$.device')", args.device),
+        ("json_extract(data,'$.subject')", args.person),
+    ):
+        if value:
+            where.append(f"{column}=?")
+            values.append(value)
+    for compare, text in ((">=", args.since), ("<=", args.until)):
+        if text:
+            where.append(f"at_ms{compare}?")
+            values.append(_moment(text))
+    lanes = [args.lane] if args.lane else [lane.value for lane in LANES]
+    parts = [f"SELECT received_ms, '{lane}' AS lane, seq, data FROM {lane} WHERE {' AND '.join(where)}" for lane in lanes]  # noqa: S608 - names are ours
+    sql = f"SELECT data FROM ({' UNION ALL '.join(parts)} ORDER BY received_ms DESC, seq DESC LIMIT ?)"  # noqa: S608 - as above
+    rows = db.execute(sql, [*values * len(lanes), args.limit]).fetchall()
+    for (data,) in reversed(rows):
+        sys.stdout.write(bytes(data).decode() + "\n")
+
+
+def _moment(text: str) -> int:
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    try:
+        if text[-1:] in units:
+            return int(time.time() * 1000) - int(float(text[:-1]) * units[text[-1]] * 1000)
+        return epoch_ms(text)
+    except ValueError:
+        raise AnhuError(f"time expected, got {text!r}", hint="2026-11-22T08:00:00+08:00, or 90m, 24h, 7d") from None
+
+
+def _dicts(db: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
+    cursor = db.execute(sql, values)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in reversed(cursor.fetchall())]
+
+
+def _command(args: argparse.Namespace) -> int:
+    try:
+        arguments = msgspec.json.decode(args.args.encode(), type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise SettingsError([], hint="""arguments are a JSON object: '{"text":"hello"}'""") from error
+    ident = f"cli-{time.time_ns()}"
+    request = {
+        "do": "command",
+        "command": {"id": ident, "verb": args.what, "device": args.device, "args": arguments, "ttl_ms": 60_000},
+        "wait_s": args.wait,
+        "allow": [args.what] if args.allow_dangerous else [],
+    }
+    found = control.ask(_data_dir(args), request, timeout_s=args.wait + 10)
+    answers = found.get("answers", [])
+    for answer in answers:
+        print(json.dumps(answer, ensure_ascii=False))
+    return 0 if answers and answers[-1]["status"] in ("accepted", "running", "done") else 1

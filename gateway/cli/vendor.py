@@ -1,0 +1,109 @@
+"""Verbs for those who add devices: driver new, driver test; schema."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import drivers
+from drivers import conformance, registry
+from drivers.api import Driver
+from drivers.events import EventDocument
+from gateway.cli.text import example
+from gateway.errors import AnhuError
+
+_NAME = re.compile(r"^[a-z][a-z0-9_]{1,31}$")
+
+
+def add(verbs: Any) -> None:
+    """Register the verbs."""
+    driver = verbs.add_parser("driver", help="make or test a driver", epilog=example("anhu driver new bed_scale"))
+    what = driver.add_subparsers(dest="what", metavar="new|test", required=True)
+
+    new = what.add_parser("new", help="copy the template", epilog=example("anhu driver new bed_scale --into ."))
+    new.add_argument("name", help="name of the device family, snake_case")
+    new.add_argument("--into", type=Path, default=Path(), help="folder in which the driver's folder is made (default: here)")
+    new.set_defaults(handler=_new)
+
+    test = what.add_parser("test", help="run vectors and conformance suite", epilog=example("anhu driver test drivers/_template"))
+    test.add_argument("folder", help="folder of a driver, or the name of an installed one")
+    test.set_defaults(handler=_test)
+
+    schema = verbs.add_parser("schema", help="JSON Schema of the event", epilog=example("anhu schema > event.schema.json"))
+    schema.set_defaults(handler=_schema)
+
+
+def _new(args: argparse.Namespace) -> int:
+    if not _NAME.match(args.name):
+        raise AnhuError(f"name: expected snake_case, at most 32 characters, got {args.name!r}", hint="anhu driver new bed_scale")
+    if args.name in registry.names():
+        raise AnhuError(f"a driver called {args.name} is installed already", hint="choose another name; anhu drivers")
+    target = args.into / args.name
+    if target.exists():
+        raise AnhuError(f"{target}: exists already", hint="choose another name or folder")
+    template = Path(drivers.__file__).parent / "_template"
+    shutil.copytree(template, target, ignore=shutil.ignore_patterns("__pycache__"))
+    source = target / "driver.py"
+    source.write_text(source.read_text("utf-8").replace('name="_template"', f'name="{args.name}"'), "utf-8")
+    print(target)
+    print(f"Next: edit {source}, then: anhu driver test {target}", file=sys.stderr)
+    return 0
+
+
+def _test(args: argparse.Namespace) -> int:
+    folder = Path(args.folder)
+    if not (folder / "driver.py").exists():
+        if args.folder not in registry.names():
+            raise AnhuError(f"{args.folder}: no driver.py there, and no driver of that name", hint="anhu driver test FOLDER; anhu drivers")
+        folder = registry.folder(args.folder)
+    driver = _load(folder)
+    failed = 0
+    total = 0
+    try:
+        for check in conformance.checks(driver, folder):
+            total += 1
+            try:
+                check.run()
+                print(f"ok    {check.name}")
+            except AssertionError as error:
+                failed += 1
+                print(f"FAIL  {check.name}\n      {error}")
+            except Exception as error:  # noqa: BLE001 - the driver under test may raise anything, that is a finding
+                failed += 1
+                print(f"FAIL  {check.name}\n      raised {type(error).__name__}: {error}")
+    except (AssertionError, OSError) as error:
+        raise AnhuError(f"{folder}: {error}", hint="each line of vectors.jsonl is one JSON object") from None
+    print(f"{driver.info.name}: {total - failed} of {total} checks hold")
+    return 1 if failed else 0
+
+
+def _load(folder: Path) -> type[Driver]:
+    own = Path(drivers.__file__).parent.resolve()
+    if folder.resolve().parent == own and not folder.name.startswith("_"):
+        return registry.load(folder.name)
+    name = f"anhu_driver_under_test_{folder.resolve().name}"
+    spec = importlib.util.spec_from_file_location(name, folder / "driver.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+        driver: type[Driver] = module.DRIVER
+    except Exception as error:
+        raise AnhuError(
+            f"{folder / 'driver.py'}: cannot be imported: {type(error).__name__}: {error}", hint="it must define DRIVER"
+        ) from error
+    return driver
+
+
+def _schema(args: argparse.Namespace) -> int:
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(EventDocument)}
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(schema), indent=1).decode() + "\n")
+    return 0

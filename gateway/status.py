@@ -1,0 +1,76 @@
+"""What `anhu status` shows: one snapshot of a running gateway as plain data."""
+
+from __future__ import annotations
+
+import resource
+from typing import TYPE_CHECKING, Any
+
+from drivers.vocabulary import Lane
+from gateway import __version__
+
+if TYPE_CHECKING:
+    from gateway.app import Gateway
+
+
+def snapshot(gateway: Gateway) -> dict[str, Any]:
+    """Counters and states; everything is JSON."""
+    counts = gateway.pipeline.counts
+    store = gateway.store
+    return {
+        "version": __version__,
+        "gateway": gateway.settings.gateway.id,
+        "boot": store.boot,
+        "storeepoch": store.epoch,
+        "uptime_s": round(gateway.clock.now().s - gateway.started_s, 1),
+        "frames": {
+            "in": counts.frames,
+            "understood": counts.understood,
+            "rejected": counts.rejected,
+            "unknown": counts.unknown,
+            "dropped": counts.dropped,
+            "repeated_events": counts.repeated,
+            "balanced": counts.balanced,
+        },
+        "refused": dict(counts.refused),
+        "tolerated": dict(counts.tolerated),
+        "events": dict(counts.events),
+        "store": {
+            "path": str(store.path),
+            "failing": store.failing,
+            "commits": store.commits,
+            "commit_ms": round(1000 * store.commit_s / store.commits, 2) if store.commits else None,
+            "sequence": {lane.value: store.high(lane) for lane in Lane},
+        },
+        "uplinks": [
+            {
+                "name": uplink.name,
+                "connected": uplink.connected,
+                "waiting": uplink.waiting(),
+                "sent": uplink.sent,
+                "delivered": uplink.delivered,
+                "skipped": uplink.skipped,
+                "window": uplink.window,
+            }
+            for uplink in gateway.uplinks
+        ],
+        "broker": _broker(gateway),
+        "ports": [
+            {"transport": listener.settings.transport, "port": listener.port, **dict(listener.counts)} for listener in gateway.listeners
+        ],
+        "serial": [{"port": port.settings.port, "online": port.online, **dict(port.counts)} for port in gateway.serials],
+        "ble": [str(scanner.status) for scanner in gateway.scanners],
+        "devices": len(gateway.inventory),
+        "rules": {"faults": dict(gateway.rules.faults)} if gateway.rules is not None else None,
+        "failures": dict(gateway.supervisor.failures),
+        "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+
+
+def _broker(gateway: Gateway) -> dict[str, Any] | None:
+    broker, link = gateway.broker, gateway.device_link
+    if broker is None and link is None:
+        return None
+    found: dict[str, Any] = {"connected": link.connected if link is not None else False}
+    if broker is not None:
+        found |= {"kind": broker.kind, "host": broker.host, "port": broker.port, "restarts": broker.restarts}
+    return found

@@ -1,0 +1,66 @@
+"""From advertisements to sessions: known devices by address, strangers by what the drivers recognise."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Any, cast
+
+from drivers import registry
+from drivers.api import Driver, Frame, Match, Matcher, Send
+from gateway.inventory import Inventory
+from gateway.pipeline import Pipeline
+from gateway.session import Session
+
+STRANGERS = 512
+"""Sessions of unknown addresses that are kept: enough to decode what an installer wants to see, bounded against random addresses."""
+
+
+class AdvertRouter:
+    """All BLE sessions of a gateway. `make` builds a session for a known device id."""
+
+    def __init__(
+        self, pipeline: Pipeline, inventory: Inventory, drivers: list[str], make: Callable[[type[Driver], dict[str, Any], str], Session]
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self._pipeline = pipeline
+        self._inventory = inventory
+        self._drivers = [registry.load(name) for name in drivers]
+        self._make = make
+        self._sessions: dict[str, Session] = {}
+        self._strangers: OrderedDict[str, Session] = OrderedDict()
+
+    def deliver(self, frame: Frame) -> None:
+        """One advertisement."""
+        session = self._sessions.get(frame.address) or self._known(frame) or self._stranger(frame)
+        if session is None:
+            self.counts["not ours"] += 1
+            return
+        self._pipeline.feed(session, [frame])
+
+    def _known(self, frame: Frame) -> Session | None:
+        for driver in self._drivers:
+            row = self._inventory.find(f"{driver.info.name}:{frame.address}") if not self._inventory.accept_any else None
+            if row is not None:
+                session = self._make(driver, row.options, row.device)
+                self._sessions[frame.address] = session
+                return session
+        return None
+
+    def _stranger(self, frame: Frame) -> Session | None:
+        session = self._strangers.get(frame.address)
+        if session is not None:
+            self._strangers.move_to_end(frame.address)
+            return session
+        for driver in self._drivers:
+            if isinstance(driver, Matcher) and cast(Any, driver).match(frame) is Match.YES:
+                session = Session(driver, {}, None, _nobody, peer=frame.address)
+                self._strangers[frame.address] = session
+                if len(self._strangers) > STRANGERS:
+                    self._pipeline.forget(self._strangers.popitem(last=False)[1])
+                return session
+        return None
+
+
+def _nobody(sends: list[Send]) -> None:
+    """Advertisements have no way back."""

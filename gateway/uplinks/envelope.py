@@ -1,0 +1,68 @@
+"""From a stored row to the CloudEvent that goes up (contract `anhu/v1`, docs/upstream.md)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from drivers.vocabulary import OCCURRENCES, Lane
+from gateway.store.contract import Row
+from protocols.cloud.cloudevents import Envelope, encode
+
+CONTRACT = "anhu/v1"
+DATA_SCHEMA = "urn:anhu:schema:v1:event"
+
+
+class _BodyHead(msgspec.Struct):
+    kind: str | None = None
+    severity: int | None = None
+
+
+class _Head(msgspec.Struct):
+    """The few fields of a stored event that its envelope repeats."""
+
+    id: str
+    device: str
+    at: str
+    received: str
+    time_quality: str
+    body: _BodyHead
+    subject: str = ""
+    cause: str = ""
+
+
+_decode = msgspec.json.Decoder(_Head).decode
+_SEVERITY = {kind.value: int(row.severity) for kind, row in OCCURRENCES.items()}
+
+
+class Wrapper:
+    """Wraps rows for one gateway."""
+
+    def __init__(self, tenant: str, gateway: str, epoch: str) -> None:
+        self.topics = {lane: f"{CONTRACT}/{tenant}/{gateway}/evt/{lane.value}" for lane in Lane}
+        self._sources = {lane: f"/anhu/{tenant}/gw/{gateway}/{lane.value}" for lane in Lane}
+        self._epoch = epoch
+
+    def wrap(self, lane: Lane, row: Row, *, replayed: bool) -> tuple[bytes, str, int]:
+        """The message, its type and its severity. Raises LocalProtocolError where it is too large."""
+        head = _decode(row.data)
+        severity = head.body.severity
+        if severity is None:
+            severity = _SEVERITY.get(head.body.kind or "", 0)
+        kind = f"cn.anhu.{lane.value}.{row.kind}.v1"
+        envelope = Envelope(
+            id=head.id,
+            source=self._sources[lane],
+            type=kind,
+            subject=head.device,
+            time=head.at,
+            recordedtime=head.received,
+            sequence=row.seq,
+            storeepoch=self._epoch,
+            timequality=head.time_quality,
+            severitynumber=severity,
+            dataschema=DATA_SCHEMA,
+            partitionkey=head.subject,
+            causationid=head.cause,
+            replayed=replayed,
+        )
+        return encode(envelope, row.data), kind, severity

@@ -1,0 +1,130 @@
+"""What goes up next: one `LaneFeed` per uplink and lane, pure bookkeeping over sequence numbers.
+
+Three kinds of numbers: *missing* ranges (backlog), *in flight* (sent, not yet taken by the broker) and, with application
+acknowledgement, *awaiting* (taken by the broker, not yet by the platform). Everything below `next` that is in none of them is done.
+
+Fresh rows and backlog are served side by side: `FRESH_SHARE` fresh rows for each old one, so that a replay of days never delays a
+fresh event, and a busy day never starves the replay. Backlog goes out with `replayed` true; the sequence tells the order.
+"""
+
+from __future__ import annotations
+
+from gateway.store.contract import Cursor
+
+FRESH_SHARE = 4
+"""Fresh rows sent for each row of backlog while there are both."""
+MOST_RANGES = 256
+"""Gaps that are remembered; beyond that neighbours are joined (some rows are sent twice, none is lost)."""
+
+
+class LaneFeed:
+    """One lane of one uplink."""
+
+    def __init__(self, cursor: Cursor, high: int, *, application: bool = False) -> None:
+        self.next = max(cursor.next, 1)
+        self.missing: list[tuple[int, int]] = [r for r in cursor.missing if r[0] <= r[1]]
+        self.in_flight: set[int] = set()
+        self.awaiting: set[int] = set()
+        self.sent_high = self.next - 1
+        self._application = application
+        self._turn = 0
+        if high >= self.next:
+            self.give_back(range(self.next, high + 1))
+            self.next = high + 1
+
+    @property
+    def backlog(self) -> int:
+        """Rows that wait in the missing ranges."""
+        return sum(last - first + 1 for first, last in self.missing)
+
+    def waiting(self, high: int) -> int:
+        """Rows that are not sent yet."""
+        return self.backlog + max(0, high - self.next + 1)
+
+    def plan(self, high: int, room: int) -> tuple[tuple[int, int] | None, bool]:
+        """The next range to send, at most `room` rows, and whether it is backlog. `take` it once it was read."""
+        fresh = high >= self.next
+        if fresh and (not self.missing or self._turn < FRESH_SHARE):
+            return (self.next, min(high, self.next + room - 1)), False
+        if self.missing:
+            first, last = self.missing[0]
+            size = room if not fresh else max(1, room // FRESH_SHARE)
+            return (first, min(last, first + size - 1)), True
+        return None, False
+
+    def take(self, first: int, last: int, *, backlog: bool) -> None:
+        """These rows leave the waiting ones; each then ends in `send`, `skip` or `give_back`."""
+        if backlog:
+            start, end = self.missing[0]
+            assert start == first
+            self.missing[0:1] = [(last + 1, end)] if last < end else []
+            self._turn = 0
+        else:
+            self.next = last + 1
+            self._turn += 1
+
+    def send(self, seq: int) -> None:
+        """The row is on the wire."""
+        self.in_flight.add(seq)
+        self.sent_high = max(self.sent_high, seq)
+
+    def delivered(self, seq: int) -> None:
+        """The broker has the row."""
+        if seq in self.in_flight:
+            self.in_flight.discard(seq)
+            if self._application:
+                self.awaiting.add(seq)
+
+    def acknowledged(self, upto: int, missing: list[int]) -> str:
+        """The platform has everything up to `upto` but the `missing` ones; what is wrong with that, or an empty text."""
+        if upto > self.sent_high:
+            return f"upto {upto} is ahead of what was sent ({self.sent_high})"
+        again = {seq for seq in missing if seq <= upto}
+        self.awaiting = {seq for seq in self.awaiting if seq > upto}
+        self.in_flight = {seq for seq in self.in_flight if seq > upto or seq in again}
+        if again:
+            self.give_back(sorted(seq for seq in again if seq < self.next and seq not in self.in_flight))
+        return ""
+
+    def overdue(self, seqs: list[int]) -> None:
+        """Rows that the platform did not acknowledge in time are sent again."""
+        self.awaiting.difference_update(seqs)
+        self.give_back(seqs)
+
+    def lost_link(self) -> None:
+        """What was on the wire must be sent again; what awaits the platform too (it may have been lost behind the broker)."""
+        back = sorted(self.in_flight | self.awaiting)
+        self.in_flight.clear()
+        self.awaiting.clear()
+        self.give_back(back)
+
+    def give_back(self, seqs: list[int] | range) -> None:
+        """Put rows back into the missing ranges."""
+        if not seqs:
+            return
+        ranges = [(seqs[0], seqs[-1])] if isinstance(seqs, range) else [(seq, seq) for seq in seqs]
+        self.missing = join(self.missing + ranges)
+
+    def cursor(self) -> Cursor:
+        """What to remember: everything that is not done counts as missing."""
+        open_ = sorted(self.in_flight | self.awaiting)
+        return Cursor(next=self.next, missing=join(self.missing + [(seq, seq) for seq in open_]))
+
+
+def join(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sorted, without overlaps, at most `MOST_RANGES`.
+
+    >>> join([(5, 6), (1, 2), (3, 3), (9, 9)])
+    [(1, 3), (5, 6), (9, 9)]
+    """
+    out: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if out and first <= out[-1][1] + 1:
+            out[-1] = (out[-1][0], max(out[-1][1], last))
+        else:
+            out.append((first, last))
+    while len(out) > MOST_RANGES:
+        gaps = [out[i + 1][0] - out[i][1] for i in range(len(out) - 1)]
+        nearest = gaps.index(min(gaps))
+        out[nearest : nearest + 2] = [(out[nearest][0], out[nearest + 1][1])]
+    return out
