@@ -1,0 +1,1 @@
+"""Television set-top box that speaks our MQTT profile (docs/settop.md)."""
