@@ -15,10 +15,9 @@ from protocols.mqtt.settop import BOARDS, DOWN, UP, SettopError, decode_down, de
 
 TOPIC = "anhu/tv/x1/up"
 SAMPLES: dict[str, Any] = {
-    "re": "c-1", "ref": "r-1", "key": "red", "press": "long", "board": "meal", "item": "lunch", "answer": None, "status": "done", "text": "吃药",
-    "title": "提醒", "kind": "medicine", "time": "08:30", "days": "1111100", "url": "http://a/b.mp3", "audio": "https://a/b", "from": "女儿",
-    "state": "cancel", "power": "on", "session": "s1", "detail": "x", "number": "2", "model": "m", "firmware": "f", "serial": "s",
-    "person": "p", "name": "n",
+    "re": "c-1", "ref": "r-1", "key": "red", "item": "lunch", "text": "吃药", "title": "提醒", "kind": "medicine", "time": "08:30",
+    "days": "1111100", "url": "http://a/b.mp3", "audio": "https://a/b", "from": "女儿", "session": "s1", "detail": "x",
+    "number": "2", "model": "m", "firmware": "f", "serial": "s", "person": "p", "name": "n",
 }  # fmt: skip
 
 
@@ -67,7 +66,8 @@ def test_what_we_encode_is_what_a_box_reads(kind: str) -> None:
     ("kind", "fields"),
     [
         ("sms", {}), ("message", {}), ("message", {"text": ""}), ("message", {"text": "x", "volume": 101}), ("volume", {"percent": True}),
-        ("play", {"url": "file:///etc/passwd"}), ("play", {"url": "http://a b"}), ("play", {"url": "http://a\n"}), ("remind", {"text": "x", "time": "25:00"}),
+        ("play", {"url": "file:///etc/passwd"}), ("play", {"url": "http://a b"}), ("play", {"url": "http://a\n"}),
+        ("remind", {"text": "x", "time": "25:00"}),
         ("message", {"text": "x", "colour": "red"}), ("message", {"text": "<b></b>"}),
     ],
 )  # fmt: skip
@@ -95,7 +95,8 @@ def test_there_are_eight_boards() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(
     st.sampled_from(["type", "ref", "ts", "device", *(name for shape in UP.values() for name in shape.fields)]),
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from([*UP, "confirm", "on"]) | st.lists(st.integers(), max_size=2),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.lists(st.integers(), max_size=2)
+    | st.sampled_from([*UP, "confirm", "on"]),
 ))  # fmt: skip
 def test_any_object_gives_a_message_or_a_typed_refusal(body: dict[str, Any]) -> None:
     try:
@@ -103,4 +104,4 @@ def test_any_object_gives_a_message_or_a_typed_refusal(body: dict[str, Any]) -> 
     except RemoteProtocolError as error:
         assert body.get("type") != "sos", error
     else:
-        assert not jsonschema.Draft202012Validator(schema("up")).is_valid({}) and message.type in UP
+        assert message.type in UP
