@@ -57,6 +57,7 @@ class VirtualBluez:
         self._filters: dict[str, dict[str, dict[str, Variant]]] = {}
         self._scans: dict[str, set[str]] = {}
         self._monitors: dict[str, set[tuple[str, str]]] = {}
+        self._off: set[str] = set()
         self._since_call = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -228,6 +229,14 @@ class VirtualBluez:
         self._signal("/", OBJECTS, "InterfacesAdded", "oa{sa{sv}}", [f"/org/bluez/{adapter}", self._adapter_interfaces(adapter)])
         await self._pace()
 
+    async def power(self, adapter: str, on: bool) -> None:
+        """Switch an adapter on or off; switching off ends every scan on it."""
+        (self._off.discard if on else self._off.add)(adapter)
+        if not on:
+            self._scans.pop(adapter, None)
+        self._changed(f"/org/bluez/{adapter}", ADAPTER, {"Powered": Variant("b", on)})
+        await self._pace()
+
     async def wait_scanned(self, limit_s: float = 10.0) -> None:
         """Until a client listens. Raises BlueZError when none does in time."""
         try:
@@ -263,7 +272,7 @@ class VirtualBluez:
                 "Address": Variant("s", f"00:1A:7D:DA:71:{number:02X}"),
                 "Name": Variant("s", "virtual"),
                 "Alias": Variant("s", "virtual"),
-                "Powered": Variant("b", True),
+                "Powered": Variant("b", adapter not in self._off),
                 "Discovering": Variant("b", bool(self._scans.get(adapter))),
                 "Roles": Variant("as", ["central", "peripheral"]),
             },
@@ -319,7 +328,13 @@ class VirtualBluez:
         return Message.new_method_return(message)
 
     def _on_StartDiscovery(self, message: Message) -> Message:  # noqa: N802  # as above
-        self._scans.setdefault(self._adapter_of(message), set()).add(str(message.sender))
+        adapter = self._adapter_of(message)
+        scans = self._scans.setdefault(adapter, set())
+        if adapter in self._off:
+            return Message.new_error(message, "org.bluez.Error.NotReady", "Resource Not Ready")
+        if message.sender in scans:
+            return Message.new_error(message, "org.bluez.Error.InProgress", "Operation already in progress")
+        scans.add(str(message.sender))
         return Message.new_method_return(message)
 
     def _on_StopDiscovery(self, message: Message) -> Message:  # noqa: N802  # as above

@@ -1,0 +1,383 @@
+"""Bluetooth advertisements: one scanner per adapter, restarted whenever the scan is lost.
+
+bleak calls back on any change of a device in BlueZ, with the payload that BlueZ has cached. Only what was heard is handed on: a
+new payload, or an old one with a new signal strength. Waiting advertisements are bounded per device and in all; a device that
+floods loses its own oldest, never another's.
+
+A scan can end without a word: the bus dies, bluetoothd restarts, an adapter is pulled out. So a second, small connection watches
+the bus, and silence for long ends a scan as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import Counter, OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from drivers.api import Advert, Frame, Instant, Transport
+
+if TYPE_CHECKING:
+    from bleak.backends.device import BLEDevice
+    from bleak.backends.scanner import AdvertisementData
+
+Deliver = Callable[[Frame], Awaitable[None] | None]
+
+RSSI_UNKNOWN = -127
+"""What bleak reports where BlueZ has no signal strength (the device was not heard)."""
+WAITING_PER_DEVICE = 32
+WAITING_IN_ALL = 4096
+MOST_DEVICES = 4096
+"""Devices whose last payload is remembered: phones change their address every quarter of an hour."""
+BATCH = 64
+"""Advertisements delivered before the loop gets a turn."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+START_S = 30.0
+QUIET_S = 600.0
+"""No advertisement at all for so long: bluetoothd before 5.88 can believe that it scans while it does not."""
+STEADY_S = 60.0
+"""A scan that lasted so long starts its back-off anew."""
+
+PATTERNS = ((0x16, b"\xd2\xfc"), (0x16, b"\x95\xfe"), (0x16, b"\xaa\xfe"), (0xFF, b"\x4c\x00"))
+"""What a passive scan lets through (BlueZ wants patterns): BTHome, MiBeacon, Eddystone, iBeacon; AD type and first bytes."""
+
+_HINTS = {
+    "NO_BLUETOOTH": "is the adapter plugged in? bluetoothctl list",
+    "POWERED_OFF": "switch the adapter on: bluetoothctl power on",
+    "DENIED_BY_SYSTEM": "add the user to the group bluetooth: adduser anhu bluetooth",
+    "FileNotFoundError": "D-Bus is not running: systemctl start dbus bluetooth",
+    "ConnectionRefusedError": "D-Bus is not running: systemctl start dbus bluetooth",
+    "ServiceUnknown": "bluetoothd is not running: systemctl start bluetooth",
+    "passive scanning": "set ble.active = true, or start bluetoothd with --experimental",
+}
+
+
+class ScanLostError(Exception):
+    """The scan has ended; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanStatus:
+    """`state`: `starting`, `scanning` or `lost`. `why` and `hint` where it is lost. `since` on both clocks."""
+
+    state: str
+    adapter: str
+    since: Instant
+    why: str = ""
+    hint: str = ""
+
+
+class BleScanner:
+    """One adapter. `now` gives the time; `adapter` such as `hci0` (None: the first that is on); `receiver` names the room it stands in.
+
+    `counts`: callbacks, cached (not heard, only repeated), delivered, dropped, scans, lost.
+    """
+
+    def __init__(
+        self, now: Callable[[], Instant], *, adapter: str | None = None, active: bool = True, receiver: str = "", quiet_s: float = QUIET_S
+    ) -> None:
+        self.adapter = adapter
+        self.receiver = receiver or adapter or ""
+        self.counts: Counter[str] = Counter()
+        self._now = now
+        self._active = active
+        self._quiet_s = quiet_s
+        self._status = ScanStatus("starting", adapter or "default", now())
+        self._heard: OrderedDict[str, _Heard] = OrderedDict()
+        self._waiting: OrderedDict[str, deque[Frame]] = OrderedDict()
+        self._count = 0
+        self._filled = asyncio.Event()
+        self._last_s = 0.0
+
+    @property
+    def status(self) -> ScanStatus:
+        """Whether it scans, and if not why."""
+        return self._status
+
+    @property
+    def waiting(self) -> int:
+        """Advertisements not yet delivered."""
+        return self._count
+
+    def device(self, address: str) -> BLEDevice | None:
+        """The device that bleak can connect to, if it was heard."""
+        found = self._heard.get(address)
+        return found.device if found is not None else None
+
+    async def run(self, deliver: Deliver) -> None:
+        """Scan and deliver until cancelled. What `deliver` raises ends it; a lost scan does not."""
+        consumer = asyncio.create_task(self._consume(deliver), name="ble deliver")
+        scanner = asyncio.create_task(self._keep_scanning(), name="ble scan")
+        try:
+            done, _ = await asyncio.wait((consumer, scanner), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (scanner, consumer):
+                task.cancel()
+            await asyncio.gather(scanner, consumer, return_exceptions=True)
+
+    async def _keep_scanning(self) -> None:
+        wait = FIRST_WAIT_S
+        while True:
+            began = self._now().s
+            try:
+                await self._scan()
+            except Exception as error:
+                if not _is_lost(error):
+                    raise
+                self._lose(error)
+            if self._now().s - began > STEADY_S:
+                wait = FIRST_WAIT_S
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, LONGEST_WAIT_S)
+
+    async def _scan(self) -> None:
+        """One scan, until it is lost. Raises what bleak and D-Bus raise, or ScanLostError."""
+        from bleak import BleakScanner
+
+        options: dict[str, Any] = {"filters": {"DuplicateData": True}}
+        if self.adapter:
+            options["adapter"] = self.adapter
+        if not self._active:
+            options["or_patterns"] = [(0, kind, start) for kind, start in PATTERNS]
+        watch = _Watch(self.adapter)
+        await watch.open()
+        scanner = BleakScanner(self._on_advert, scanning_mode="active" if self._active else "passive", bluez=options)  # type: ignore[arg-type]  # a plain dict is what bleak's typed dicts are
+        try:
+            async with asyncio.timeout(START_S):
+                await scanner.start()
+            self.counts["scans"] += 1
+            self._last_s = self._now().s
+            self._say(ScanStatus("scanning", self._status.adapter, self._now()))
+            await self._until_lost(watch)
+        finally:
+            await _stop(scanner)
+            watch.close()
+
+    async def _until_lost(self, watch: _Watch) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._quiet_s / 4):
+                    raise ScanLostError(await watch.lost())
+            except TimeoutError:
+                quiet = self._now().s - self._last_s
+                if quiet > self._quiet_s:
+                    raise ScanLostError(f"nothing heard for {quiet:.0f} s") from None
+
+    def _lose(self, error: BaseException) -> None:
+        self.counts["lost"] += 1
+        why = str(error.args[0]) if error.args else type(error).__name__
+        text = f"{type(error).__name__} {error!r}"
+        hint = next((hint for word, hint in _HINTS.items() if word in text), "")
+        if not isinstance(error, ScanLostError):
+            why = f"{type(error).__name__}: {why}"
+        self._say(ScanStatus("lost", self._status.adapter, self._now(), why, hint))
+
+    def _say(self, status: ScanStatus) -> None:
+        changed = status.state != self._status.state or (status.why != self._status.why and status.state == "lost")
+        self._status = status
+        if changed and status.state == "lost":
+            structlog.get_logger().warning("ble scan lost", adapter=status.adapter, why=status.why, hint=status.hint)
+        elif changed:
+            structlog.get_logger().info("ble scan started", adapter=status.adapter)
+
+    def _on_advert(self, device: BLEDevice, data: AdvertisementData) -> None:
+        self.counts["callbacks"] += 1
+        now = self._now()
+        self._last_s = now.s
+        address = device.address.upper()
+        rssi = data.rssi if data.rssi != RSSI_UNKNOWN else None
+        if not self._is_heard(address, device, data, rssi):
+            self.counts["cached"] += 1
+            return
+        blocks = [*data.service_data.values(), *data.manufacturer_data.values()]
+        frame = Frame(
+            data=blocks[0] if len(blocks) == 1 else b"",
+            received=now,
+            transport=Transport.BLE_ADVERT,
+            peer=self.receiver,
+            address=address,
+            advert=Advert(
+                service_data={uuid.lower(): block for uuid, block in data.service_data.items()},
+                manufacturer_data=data.manufacturer_data,
+                service_uuids=[uuid.lower() for uuid in data.service_uuids],
+                name=data.local_name,
+                tx_power_dbm=data.tx_power,
+                rssi_dbm=rssi,
+                receiver=self.receiver,
+            ),
+        )
+        self._put(frame)
+
+    def _is_heard(self, address: str, device: BLEDevice, data: AdvertisementData, rssi: int | None) -> bool:
+        """Whether this callback stands for something on the air.
+
+        bleak keeps each property as the object that the last signal brought: the same object again means that the signal was about
+        something else. Without those objects (another backend) everything counts as heard; drivers know repetitions themselves.
+        """
+        known = self._heard.get(address)
+        properties = data.platform_data[1] if len(data.platform_data) > 1 and isinstance(data.platform_data[1], dict) else None
+        if properties is None:
+            fresh = True
+            payload: tuple[Any, ...] = ()
+        else:
+            payload = (properties.get("ServiceData"), properties.get("ManufacturerData"), properties.get("UUIDs"))
+            fresh = known is None or any(a is not b for a, b in zip(payload, known.payload, strict=True))
+            if not fresh and known is not None:
+                fresh = rssi is not None and rssi != known.rssi
+        self._heard[address] = _Heard(device, payload, rssi if rssi is not None else known.rssi if known else None)
+        self._heard.move_to_end(address)
+        if len(self._heard) > MOST_DEVICES:
+            self._heard.popitem(last=False)
+        return fresh
+
+    def _put(self, frame: Frame) -> None:
+        queue = self._waiting.get(frame.address)
+        if queue is None:
+            queue = self._waiting[frame.address] = deque()
+        if len(queue) >= WAITING_PER_DEVICE:
+            queue.popleft()
+            self._drop()
+        elif self._count >= WAITING_IN_ALL:
+            # A few candidates are enough, a flood must not make each advertisement cost a walk over all.
+            longest = max(islice(self._waiting.values(), 16), key=len)
+            if longest:
+                longest.popleft()
+                self._drop()
+        queue.append(frame)
+        self._count += 1
+        self._filled.set()
+
+    def _drop(self) -> None:
+        self._count -= 1
+        self.counts["dropped"] += 1
+
+    async def _consume(self, deliver: Deliver) -> None:
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            turn = 0
+            while self._waiting:
+                address, queue = self._waiting.popitem(last=False)
+                if queue:
+                    frame = queue.popleft()
+                    self._count -= 1
+                    if queue:
+                        self._waiting[address] = queue
+                    self.counts["delivered"] += 1
+                    result = deliver(frame)
+                    if inspect.isawaitable(result):
+                        await result
+                turn += 1
+                if turn % BATCH == 0:
+                    await asyncio.sleep(0)
+
+
+@dataclass(slots=True)
+class _Heard:
+    device: BLEDevice
+    payload: tuple[Any, ...]
+    rssi: int | None
+
+
+class _Watch:
+    """A connection to the bus of its own that tells when a scan cannot be alive any more. Closed by `close`."""
+
+    def __init__(self, adapter: str | None) -> None:
+        self._adapter = adapter
+        self._bus: Any = None
+        self._news: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def open(self) -> None:
+        """Connect. Raises OSError and what D-Bus raises."""
+        from dbus_fast import BusType
+        from dbus_fast.aio import MessageBus
+
+        self._bus = MessageBus(bus_type=BusType.SYSTEM)
+        async with asyncio.timeout(START_S):
+            await self._bus.connect()
+            self._bus.add_message_handler(self._on_message)
+            for rule in (
+                "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='org.bluez'",
+                "type='signal',sender='org.bluez',member='InterfacesRemoved',arg0path='/org/bluez/'",
+                "type='signal',sender='org.bluez',interface='org.freedesktop.DBus.Properties',arg0='org.bluez.Adapter1'",
+            ):
+                await self._add_match(rule)
+
+    async def lost(self) -> str:
+        """Why the scan is lost, when it is."""
+        ended = asyncio.ensure_future(self._ended())
+        try:
+            await asyncio.wait((ended, self._news), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
+        return self._news.result() if self._news.done() else "the D-Bus connection broke"
+
+    def close(self) -> None:
+        """Leave the bus."""
+        if self._bus is not None:
+            self._bus.disconnect()
+        self._news.cancel()
+
+    async def _ended(self) -> None:
+        try:
+            await self._bus.wait_for_disconnect()
+        except (OSError, EOFError):
+            return
+
+    async def _add_match(self, rule: str) -> None:
+        from dbus_fast import Message
+
+        bus = "org.freedesktop.DBus"
+        await self._bus.call(
+            Message(destination=bus, path="/org/freedesktop/DBus", interface=bus, member="AddMatch", signature="s", body=[rule])
+        )
+
+    def _on_message(self, message: Any) -> None:
+        why = _why_lost(message, self._adapter)
+        if why and not self._news.done():
+            self._news.set_result(why)
+
+
+def _why_lost(message: Any, adapter: str | None) -> str | None:
+    """What a signal says about the scan, if anything."""
+    path = str(message.path or "")
+    if message.member == "NameOwnerChanged":
+        return "bluetoothd ended" if message.body[0] == "org.bluez" else None
+    if message.member == "InterfacesRemoved":
+        gone, interfaces = message.body
+        is_ours = adapter is None or gone == f"/org/bluez/{adapter}"
+        return f"adapter {gone.rpartition('/')[2]} was removed" if is_ours and "org.bluez.Adapter1" in interfaces else None
+    if (
+        message.member == "PropertiesChanged"
+        and message.body[0] == "org.bluez.Adapter1"
+        and (adapter is None or path.endswith(f"/{adapter}"))
+    ):
+        powered = message.body[1].get("Powered")
+        return "the adapter was switched off" if powered is not None and not powered.value else None
+    return None
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether an error is the world's (restart the scan) and not ours (raise)."""
+    from bleak.exc import BleakError
+    from dbus_fast.errors import DBusFastError
+
+    # AssertionError: bleak asserts that it has a bus, and after its death it has none.
+    return isinstance(error, ScanLostError | BleakError | DBusFastError | OSError | EOFError | TimeoutError | AssertionError)
+
+
+async def _stop(scanner: Any) -> None:
+    try:
+        async with asyncio.timeout(START_S):
+            await scanner.stop()
+    except Exception as error:
+        # bleak takes its callbacks back first; that the dead bus then refuses is what we know already.
+        if not _is_lost(error):
+            raise
