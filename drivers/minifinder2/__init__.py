@@ -1,0 +1,1 @@
+"""Eview care pendants: EV-07B, EV-04, MiniFinder Nano."""
