@@ -238,19 +238,19 @@ class BleScanner:
         return fresh
 
     def _put(self, frame: Frame) -> None:
-        queue = self._waiting.get(frame.address)
-        if queue is None:
-            queue = self._waiting[frame.address] = deque()
+        queue = self._waiting.get(frame.address, deque())
         if len(queue) >= WAITING_PER_DEVICE:
             queue.popleft()
             self._drop()
         elif self._count >= WAITING_IN_ALL:
             # A few candidates are enough, a flood must not make each advertisement cost a walk over all.
-            longest = max(islice(self._waiting.values(), 16), key=len)
-            if longest:
-                longest.popleft()
-                self._drop()
+            address, longest = max(islice(self._waiting.items(), 16), key=lambda item: len(item[1]))
+            longest.popleft()
+            self._drop()
+            if not longest:
+                del self._waiting[address]
         queue.append(frame)
+        self._waiting.setdefault(frame.address, queue)
         self._count += 1
         self._filled.set()
 
@@ -265,15 +265,14 @@ class BleScanner:
             turn = 0
             while self._waiting:
                 address, queue = self._waiting.popitem(last=False)
+                frame = queue.popleft()
+                self._count -= 1
                 if queue:
-                    frame = queue.popleft()
-                    self._count -= 1
-                    if queue:
-                        self._waiting[address] = queue
-                    self.counts["delivered"] += 1
-                    result = deliver(frame)
-                    if inspect.isawaitable(result):
-                        await result
+                    self._waiting[address] = queue
+                self.counts["delivered"] += 1
+                result = deliver(frame)
+                if inspect.isawaitable(result):
+                    await result
                 turn += 1
                 if turn % BATCH == 0:
                     await asyncio.sleep(0)
