@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from gateway.rules.bathroom import BathroomRule
+from gateway.rules.bed import BedRule
 from gateway.rules.contract import Rule
+from gateway.rules.door import DoorRule
+from gateway.rules.environment import EnvironmentRule
 from gateway.rules.fall import FallRule
+from gateway.rules.inactivity import InactivityRule
 from gateway.rules.incident import IncidentRule
+from gateway.rules.ladder import LadderRule
+from gateway.rules.medication import MedicationRule
 from gateway.rules.supervision import SupervisionRule
+from gateway.rules.visits import VisitsRule
+from gateway.rules.vitals import VitalsRule
 
 
 def all_rules() -> list[Rule]:
     """Every rule in the order in which it sees an event: what detects first, then incidents, then the ladder."""
-    return [FallRule(), SupervisionRule(), IncidentRule()]
+    return [
+        FallRule(),
+        SupervisionRule(),
+        EnvironmentRule(),
+        InactivityRule(),
+        BathroomRule(),
+        BedRule(),
+        DoorRule(),
+        VitalsRule(),
+        MedicationRule(),
+        VisitsRule(),
+        IncidentRule(),
+        LadderRule(),
+    ]

@@ -9,7 +9,7 @@ from gateway.rules.contract import DeviceFacts, PersonFacts
 
 _ROLES: dict[Verb, tuple[str, ...]] = {
     Verb.SIREN: ("siren", "gateway"),
-    Verb.VALVE: ("valve",),
+    Verb.VALVE: ("valve", "gas_valve", "water_valve"),
     Verb.FAN: ("fan",),
     Verb.MESSAGE: ("tv", "speaker"),
     Verb.REMIND: ("tv", "speaker", "wristband"),

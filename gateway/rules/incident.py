@@ -1,9 +1,9 @@
 """Incidents: what belongs together is one matter for people, from the first alarm to the close.
 
 One open incident per person and kind (and place, where the kind belongs to a room; and device, where it belongs to one). Its id is
-the id of its first event. INCIDENT events tell its life: START (detail = the kind), PULSE (`raised`, `joined`, `again`, `escalate`,
-`acknowledged`, `cleared`, `refused`), END (`closed`, `cancelled`, `ended`, `returned`, `expired`). The events themselves stay as they
-are; nothing is removed from the stream.
+the id of its first event. INCIDENT events tell its life: START (`opened`), PULSE (`raised`, `joined`, `again`, `escalate`,
+`acknowledged`, `cleared`, `refused`), END (`closed`, `cancelled`, `ended`, `returned`, `expired`); their detail is the word and the kind,
+`raised: fall`. The events themselves stay as they are; nothing is removed from the stream.
 
 People act through an event that the gateway makes from a platform's or the command line's command: `act(incident, person, what)` with
 the subject of the incident. `ack` stops the ladder, `close` and `cancel` end the incident; all need a person. Suppression is asked for
@@ -174,7 +174,7 @@ class IncidentRule:
         if body.state is State.START:
             item.sources = [event.device]
         state.open[slot] = item
-        decision = Decision([_tell(context, item, State.START, body.kind.value)])
+        decision = Decision([_tell(context, item, State.START, "opened")])
         if body.kind not in NEVER_SUPPRESSED:
             decision.add(self._flapping(state, slot, item, context))
         self._arm(state, slot, item, context)
@@ -313,7 +313,7 @@ def _tell(context: Context, item: Open, state: State, word: str, *, person: str 
         state=state,
         severity=Severity(item.severity),
         place=item.place,
-        detail=word,
+        detail=f"{word}: {item.kind.value}",
         person=person,
         incident=item.id,
         explain=context.why(inputs=[item.id, item.last if item.last != item.id else None], numbers={"events": float(item.count)}),

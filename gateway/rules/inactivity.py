@@ -1,0 +1,212 @@
+"""No sign of life for too long, by time of day and habit; and a morning on which nobody got up.
+
+A quiet span counts as night where most of it lies in the night hours. Its limit is the default, or, once three days are known, the
+longest quiet span of that sort in the last 14 days plus `habit_h`. An occupied bed halves the weight of the quiet time. Where the
+last sign was the entrance door, the person has gone out: then only `away_h` counts. The morning rise is the first sign of the day;
+it is missed `rise_min` after the usual (median) time.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from drivers.events import Event, Measurement, Occurrence, ServiceRequest
+from drivers.vocabulary import OccurrenceKind, Quantity, Severity, State
+from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event, owner
+from gateway.rules.schedule import DAY_MS, HOUR_MS, MINUTE_MS, Window, day_of, minute_of_day, next_at, parse_window
+
+_K, _Q = OccurrenceKind, Quantity
+_SIGNS = frozenset(
+    {_K.MOTION, _K.PRESENCE, _K.ZONE_OCCUPIED, _K.DOOR_OPEN, _K.WINDOW_OPEN, _K.BED_EXIT, _K.BED_ENTRY, _K.BUTTON, _K.SOS}
+    | {_K.REMINDER_CONFIRMED, _K.MEDICATION_TAKEN, _K.MOVING, _K.INCOMING_CALL}
+)
+_FLOWS = frozenset({_Q.WATER_FLOW, _Q.STEPS, _Q.WATER_VOLUME})
+STEP_MS = 60_000
+"""Signs closer than this are one: states are written when they change."""
+SAMPLE_MS = 900_000
+KNOWN_DAYS = 3
+HABIT_DAYS = 14
+
+
+class DayHabit(msgspec.Struct, omit_defaults=True):
+    """One local day: longest quiet span in minutes that was mostly day, mostly night; minute of the first sign (-1 = none)."""
+
+    day: int
+    quiet_day: int = 0
+    quiet_night: int = 0
+    rise: int = -1
+
+
+class InactivityState(RuleState):
+    """`last_ms` steady time of the last sign, 0 = none yet; `since_ms` start of the learning; `totals` of counters that only grow."""
+
+    last_ms: int = 0
+    last: str = ""
+    is_out: bool = False
+    in_bed: bool = False
+    is_told: bool = False
+    rise_told: bool = False
+    days: list[DayHabit] = []
+    totals: dict[str, float] = {}
+
+
+class InactivityRule:
+    """Asks when a home goes quiet."""
+
+    name = "inactivity"
+    title = ("no sign of activity", "长时间无活动")
+    settings = (
+        Setting("day_h", 4.0, "h", "quiet by day", "Sansihuayuan Beijing", low=0.5, high=24),
+        Setting("night_h", 10.0, "h", "quiet by night", "Sansihuayuan Beijing", low=1, high=24),
+        Setting("habit_h", 2.0, "h", "added to the longest quiet span of 14 days", "", low=0, high=12),
+        Setting("longest_h", 14.0, "h", "no habit makes the limit longer", "", low=2, high=48),
+        Setting("away_h", 24.0, "h", "silence after the entrance door", "", low=1, high=168),
+        Setting("rise_min", 90, "min", "after the usual time of rising", "QuietCare", low=15, high=600),
+        Setting("entrances", ["entrance", "hall", "front door", "入户门", "大门", "玄关"], "", "places of entrance doors", kind=list[str]),
+    )
+    state_type = InactivityState
+    listens: frozenset[Topic] | None = frozenset(_SIGNS | _FLOWS | {ServiceRequest})
+    grace_ms = 900_000
+
+    def key(self, event: Event, directory: Directory) -> str | None:
+        """Whose state an event belongs to."""
+        return None if is_rule_event(event) else owner(event, directory)
+
+    def apply(self, state: InactivityState, event: Event, context: Context) -> Decision | None:
+        """Take an event into the state."""
+        body = event.body
+        if getattr(body, "stored", False) or not _is_sign(state, event):
+            return None
+        kind = body.kind if isinstance(body, Occurrence) else None
+        if kind is _K.BED_ENTRY or kind is _K.BED_EXIT:
+            state.in_bed = kind is _K.BED_ENTRY and isinstance(body, Occurrence) and body.state is not State.END
+        facts = context.directory.device(event.device)
+        place = (body.place if isinstance(body, Occurrence) else None) or (facts.place if facts else None)
+        is_door = kind is _K.DOOR_OPEN and (place is None or place in context.settings["entrances"])
+        if context.steady_ms - state.last_ms < STEP_MS and state.last_ms and not state.is_told and is_door == state.is_out:
+            return None
+        return self._sign(state, event, context, is_door=is_door)
+
+    def wake(self, state: InactivityState, context: Context) -> Decision | None:
+        """Act on the timers that came due."""
+        decision = Decision()
+        for timer in state.due(context.steady_ms):
+            if timer == "quiet":
+                decision.add(self._quiet(state, context))
+            elif timer == "rise":
+                decision.add(self._rise(state, context))
+        return decision
+
+    def _sign(self, state: InactivityState, event: Event, context: Context, *, is_door: bool) -> Decision | None:
+        now, zone = context.steady_ms, context.settings["zone"]
+        window = parse_window(context.settings["night"])
+        day = day_of(context.now.ms, zone)
+        if not state.days or state.days[-1].day != day:
+            state.days = [*state.days, DayHabit(day)][-(HABIT_DAYS + 1) :]
+        today = state.days[-1]
+        if state.last_ms and not state.is_out and not state.is_told:
+            minutes = (now - state.last_ms) // MINUTE_MS
+            if self._is_night(state, context, window):
+                today.quiet_night = max(today.quiet_night, minutes)
+            else:
+                today.quiet_day = max(today.quiet_day, minutes)
+        minute = minute_of_day(context.now.ms, zone)
+        decision = Decision()
+        if today.rise < 0 and minute >= window.end - 60:
+            today.rise = minute
+            if state.rise_told:
+                decision.events.append(context.event(Occurrence(kind=_K.MORNING_RISE_MISSED, state=State.END, explain=context.why())))
+            state.rise_told = False
+            self._arm_rise(state, context)
+        if state.is_told:
+            state.is_told = False
+            why = context.why(numbers={"quiet_h": (now - state.last_ms) / HOUR_MS})
+            decision.events.append(context.event(Occurrence(kind=_K.INACTIVITY, state=State.END, explain=why)))
+        state.last_ms, state.last, state.is_out = now, event.id, is_door
+        first = min(self._limits(state, context)) if not is_door else context.settings["away_h"]
+        state.timers["quiet"] = now + int(first * HOUR_MS)
+        return decision if decision.events else None
+
+    def _limits(self, state: InactivityState, context: Context) -> tuple[float, float]:
+        """Hours by day and by night."""
+        values = context.settings
+        known = state.days[:-1]
+        day_h: float = values["day_h"]
+        night_h: float = values["night_h"]
+        if len(known) >= KNOWN_DAYS:
+            day_h = max(entry.quiet_day for entry in known) / 60 + values["habit_h"]
+            night_h = max(entry.quiet_night for entry in known) / 60 + values["habit_h"]
+        longest: float = values["longest_h"]
+        return min(day_h, longest), min(max(night_h, day_h), longest)
+
+    def _is_night(self, state: InactivityState, context: Context, window: Window) -> bool:
+        zone, end = context.settings["zone"], context.now.ms
+        begin = end - (context.steady_ms - state.last_ms)
+        step = max(SAMPLE_MS, (end - begin) // 100)
+        moments = range(begin, end, step)
+        night = sum(window.holds(minute_of_day(at, zone)) for at in moments)
+        return 2 * night > len(moments)
+
+    def _quiet(self, state: InactivityState, context: Context) -> Decision | None:
+        now = context.steady_ms
+        quiet_h = (now - state.last_ms) / HOUR_MS
+        day_h, night_h = self._limits(state, context)
+        is_night = self._is_night(state, context, parse_window(context.settings["night"]))
+        limit = context.settings["away_h"] if state.is_out else night_h if is_night else day_h
+        weight = 0.5 if state.in_bed and not state.is_out else 1.0
+        if quiet_h * weight < limit - 1e-9:
+            left = int((limit - quiet_h * weight) / weight * HOUR_MS) + 1
+            state.timers["quiet"] = now + min(left, SAMPLE_MS if not state.is_out else DAY_MS)
+            return None
+        state.is_told = True
+        known = len(state.days) - 1
+        names = ("away_h",) if state.is_out else ("night_h" if is_night else "day_h", "habit_h")
+        why = context.why(settings=names, inputs=[state.last], numbers={"quiet_h": quiet_h, "limit_h": limit, "habit_days": float(known)})
+        detail = "left by the door and not back" if state.is_out else None
+        severity = Severity.WARNING if state.is_out else None
+        body = Occurrence(kind=_K.INACTIVITY, state=State.START, severity=severity, detail=detail, explain=why)
+        return Decision([context.event(body, cause=state.last)])
+
+    def _usual_rise(self, state: InactivityState) -> int | None:
+        rises = sorted(entry.rise for entry in state.days if entry.rise >= 0)
+        return rises[len(rises) // 2] if len(rises) >= KNOWN_DAYS else None
+
+    def _arm_rise(self, state: InactivityState, context: Context) -> None:
+        """Wait for tomorrow's rise."""
+        usual = self._usual_rise(state)
+        if usual is None:
+            return
+        zone = context.settings["zone"]
+        at = next_at(context.now.ms, min(usual + context.settings["rise_min"], 1439), zone)
+        if at is not None and day_of(at, zone) == day_of(context.now.ms, zone):
+            at = next_at(at, min(usual + context.settings["rise_min"], 1439), zone)
+        if at is not None:
+            state.timers["rise"] = context.steady_ms + at - context.now.ms
+
+    def _rise(self, state: InactivityState, context: Context) -> Decision | None:
+        zone = context.settings["zone"]
+        usual = self._usual_rise(state)
+        is_up = bool(state.days) and state.days[-1].day == day_of(context.now.ms, zone) and state.days[-1].rise >= 0
+        if usual is None:
+            return None
+        if is_up or state.is_out or minute_of_day(context.now.ms, zone) < usual:
+            self._arm_rise(state, context)
+            return None
+        state.rise_told = True
+        why = context.why(settings=("rise_min",), inputs=[state.last], numbers={"usual_minute": float(usual)})
+        return Decision([context.event(Occurrence(kind=_K.MORNING_RISE_MISSED, state=State.START, explain=why), cause=state.last)])
+
+
+def _is_sign(state: InactivityState, event: Event) -> bool:
+    """Whether somebody did something: the end of an occurrence or a counter that stands still proves nothing."""
+    body = event.body
+    if isinstance(body, Occurrence):
+        return body.state is not State.END or body.kind is _K.DOOR_OPEN
+    if not isinstance(body, Measurement):
+        return True
+    if body.quantity is _Q.WATER_FLOW:
+        return body.value > 0
+    before = state.totals.get(event.device)
+    if before != body.value and (event.device in state.totals or len(state.totals) < 16):
+        state.totals[event.device] = body.value
+    return before is not None and body.value > before
