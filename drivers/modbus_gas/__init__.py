@@ -1,0 +1,1 @@
+"""Gas detectors on RS-485: Modbus RTU, each product described by a profile."""
