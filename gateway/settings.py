@@ -232,6 +232,8 @@ def _value(hint: Any, value: Any, path: toml_lines.Path_, fault: Any) -> Any:
         return msgspec.convert(value, plain, strict=not (plain is float and isinstance(value, int)))
     except msgspec.ValidationError as error:
         text = str(error).removesuffix(" - at `$`")
+        if text.startswith("Invalid enum value"):
+            text = f"expected {type_name(hint)}"
         fault(path, f"{_dotted(path)}: {text[0].lower()}{text[1:]}, got {value!r}")
         return None
 

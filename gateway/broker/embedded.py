@@ -51,6 +51,7 @@ class EmbeddedBroker:
         """Write the configuration, start the child, wait until it accepts connections. Raises BrokerError."""
         home = self._folder / "broker"
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await end_orphan(home / "broker.pid", home)
         if self.kind == "mosquitto":
             args = [self._program, "-c", str(self._mosquitto(home))]
         else:
@@ -64,6 +65,7 @@ class EmbeddedBroker:
             raise BrokerError(f"{self._program}: cannot be started: {error}", hint="anhu doctor") from error
         finally:
             log.close()
+        (home / "broker.pid").write_text(str(self._child.pid))
         await self._wait_ready(home)
 
     async def run(self) -> None:
@@ -158,6 +160,23 @@ class EmbeddedBroker:
         path = home / "nats.conf"
         vault.write(path, text)
         return path
+
+
+async def end_orphan(pid_file: Path, home: Path) -> None:
+    """End the broker that a killed gateway left behind (it still has the port), if that process really is ours."""
+    try:
+        pid = int(pid_file.read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return
+    if str(home).encode() not in command:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        for _ in range(int(STOP_S / 0.05)):
+            await asyncio.sleep(0.05)
+            os.kill(pid, 0)
+        os.kill(pid, signal.SIGKILL)
 
 
 def choose(wanted: str) -> tuple[str, str]:

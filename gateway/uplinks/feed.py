@@ -79,7 +79,7 @@ class LaneFeed:
         """The platform has everything up to `upto` but the `missing` ones; what is wrong with that, or an empty text."""
         if upto > self.sent_high:
             return f"upto {upto} is ahead of what was sent ({self.sent_high})"
-        again = {seq for seq in missing if seq <= upto}
+        again = {seq for seq in missing if 1 <= seq <= upto}
         self.awaiting = {seq for seq in self.awaiting if seq > upto}
         self.in_flight = {seq for seq in self.in_flight if seq > upto or seq in again}
         if again:
