@@ -28,8 +28,9 @@ MAX_DEVICES = 64
 
 
 class EnvironmentState(RuleState):
-    """`levels` device -> told level of gas (1 pre-alarm, 2 alarm) or CO (2) or room (1); `valves` valve -> tries made, `faulty` those that gave up;
-    `wet` and `smoky` hold the devices whose alarm lasts, with the id of its event; `co` device -> highest step counted."""
+    """`gas` device -> told level (1 pre-alarm, 2 alarm, 3 the detector's own), `co` device -> last value above the first step,
+    `room` device -> what was told; `smoky` and `wet` device -> id of the alarm that lasts; `valves` valve -> tries made, `faulty`
+    those that gave up; `values` device -> last temperature."""
 
     gas: dict[str, int] = {}
     co: dict[str, float] = {}
@@ -102,7 +103,7 @@ class EnvironmentRule:
                 decision.add(self._gas_clear(state, device, context))
             elif what == "wet" and device in state.wet:
                 decision.commands += self._close(state, context, "gas_valve", state.wet[device])
-            elif what.startswith("co"):
+            elif what.startswith("ppm"):
                 decision.add(self._co_alarm(state, device, context))
             elif what in ("cold", "warm", "hot"):
                 decision.add(self._room_alarm(state, device, what, context))
@@ -170,7 +171,7 @@ class EnvironmentRule:
             state.causes[device] = event.id
         decision = Decision()
         for ppm, minutes in _CO_STEPS:
-            timer = f"co{ppm:g}|{device}"
+            timer = f"ppm{ppm:g}|{device}"
             if value < ppm:
                 state.timers.pop(timer, None)
             elif device not in state.co_told and timer not in state.timers:
@@ -192,7 +193,7 @@ class EnvironmentRule:
             return None
         state.co_told = [*state.co_told, device]
         for ppm, _ in _CO_STEPS:
-            state.timers.pop(f"co{ppm:g}|{device}", None)
+            state.timers.pop(f"ppm{ppm:g}|{device}", None)
         numbers = {"co_ppm": state.co.get(device, 0.0)}
         told = _say(
             context,

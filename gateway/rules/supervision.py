@@ -18,17 +18,23 @@ _K = OccurrenceKind
 _KNOWN_ROLES_DAILY = frozenset({"pendant"})
 """Devices that speak only daily or in need: nothing shorter than the longest limit says anything."""
 BURST_MS = 10_000
-"""Events closer than this are one report (a frame gives several)."""
-FADE = 0.98
+"""Events closer than this are one report (a frame gives several); so are those within a quarter of a long gap, up to `BURST_MOST_MS`,
+which spares the store a write for each."""
+BURST_MOST_MS = 600_000
+HALF_LIFE_MS = 86_400_000
+"""A learnt gap halves in a day: last night's silence still counts tonight, a changed report interval is learnt in a few days."""
+KNOWN_MS = 93_600_000
+"""A battery device must have been known for 26 hours, a whole night included, before its own gaps judge it."""
 SLACK_MS = 600_000
 
 
 class SupervisionState(RuleState):
-    """`seen_ms` steady time of the last report, `gap_ms` the learnt interval, `battery` the level last told (0 none .. 3 always)."""
+    """`first_ms`, `seen_ms` steady time of the first and last report, `gap_ms` the learnt interval, `battery` the level last told
+    (0 none .. 3 always)."""
 
     seen_ms: int = 0
     gap_ms: int = 0
-    reports: int = 0
+    first_ms: int = 0
     last: str = ""
     is_offline: bool = False
     battery: int = 0
@@ -86,12 +92,13 @@ class SupervisionRule:
     def _seen(self, state: SupervisionState, event: Event, context: Context) -> Decision | None:
         now = context.steady_ms
         gap = now - state.seen_ms
-        if state.reports and gap < max(BURST_MS, state.gap_ms // 4) and not state.is_offline:
+        if state.seen_ms and gap < max(BURST_MS, min(state.gap_ms // 4, BURST_MOST_MS)) and not state.is_offline:
             return None
-        if state.reports:
-            learnt = min(gap, 2 * state.gap_ms + SLACK_MS)
-            state.gap_ms = max(learnt, int(state.gap_ms * FADE))
-        state.reports = min(state.reports + 1, 1000)
+        if state.seen_ms:
+            is_new = now - state.first_ms < KNOWN_MS and not state.is_offline
+            learnt = gap if is_new else min(gap, 2 * state.gap_ms + SLACK_MS)
+            state.gap_ms = max(learnt, int(state.gap_ms * 0.5 ** (gap / HALF_LIFE_MS)))
+        state.first_ms = state.first_ms or now
         state.seen_ms, state.last = now, event.id
         limit = self._limit_ms(state, context)
         state.timers["offline"] = now + limit
@@ -109,7 +116,7 @@ class SupervisionRule:
             return longest
         known = values["interval_s"] or (facts.interval_s if facts else None)
         is_mains = facts is not None and facts.power == "mains"
-        if not known and not is_mains and state.reports < 8:
+        if not known and not is_mains and state.seen_ms - state.first_ms < KNOWN_MS:
             return longest
         interval = int(known * 1000) if known else state.gap_ms
         shortest = int(values["mains_min"] * 60_000)

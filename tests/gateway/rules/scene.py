@@ -164,6 +164,8 @@ def body_of(what: str, rest: list[str]) -> Any:
     name, equals, value = what.partition("=")
     if name == "battery" and equals:
         return DeviceHealth(battery_percent=float(value))
+    if name == "gone":
+        return DeviceHealth(online=False)
     if name == "health":
         return DeviceHealth(online=True)
     if name == "wants":
@@ -173,7 +175,9 @@ def body_of(what: str, rest: list[str]) -> Any:
     if equals:
         return Measurement(quantity=Quantity(name), value=float(value))
     state = State(rest[0]) if rest else State.PULSE
-    options = dict(word.split("=", 1) for word in rest[1:])
+    options: dict[str, Any] = dict(word.split("=", 1) for word in rest[1:])
+    if "stored" in options:
+        options["stored"] = True
     return Occurrence(kind=OccurrenceKind(name), state=state, **options)
 
 
