@@ -141,6 +141,7 @@ class Quantity(StrEnum):
     WATER_FLOW = "water_flow"
     WATER_VOLUME = "water_volume"
     GAS_VOLUME = "gas_volume"
+    AIR_FLOW = "air_flow"
     ODOMETER = "odometer"
     COUNT = "count"
     DURATION = "duration"
@@ -224,6 +225,7 @@ QUANTITIES: dict[Quantity, QuantityRow] = {
     _Q.WATER_FLOW: QuantityRow("L/min", 0, 100_000, "water flow", "水流量"),
     _Q.WATER_VOLUME: QuantityRow("L", 0, 1_000_000_000, "water used", "用水量"),
     _Q.GAS_VOLUME: QuantityRow("m3", 0, 1_000_000_000, "gas used", "用气量"),
+    _Q.AIR_FLOW: QuantityRow("m3/min", 0, 100_000, "air flow", "风量"),
     _Q.ODOMETER: QuantityRow("m", 0, 100_000_000_000, "odometer", "里程"),
     _Q.COUNT: QuantityRow("{count}", -2_147_483_648, 4_294_967_295, "count", "计数"),
     _Q.DURATION: QuantityRow("s", 0, 4_294_967_295, "duration", "时长"),
