@@ -39,7 +39,9 @@ class Agenda:
         end_s = start.s + seconds
         while self._heap and self._heap[0][0] <= end_s:
             when_s, _, deed = heapq.heappop(self._heap)
-            yield start.after(max(when_s - start.s, 0.0)), deed
+            # Exactly `when_s`: a sum that rounds down would come before the moment that the deed waits for.
+            now_s = max(when_s, start.s)
+            yield Moment(start.ms + round((now_s - start.s) * 1000), now_s), deed
 
     async def run(self, clock: Clock, seconds: float | None = None) -> None:
         """Do everything when it is due, for `seconds` or until cancelled."""

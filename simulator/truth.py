@@ -276,7 +276,8 @@ class Scorer:
         self._last_seq[line] = max(entry.seq, self._last_seq.get(line, 0))
 
     def _unexpected(self, device: str, fact: Fact, document: Mapping[str, Any], delivered_ms: int) -> None:
-        if fact.type != "occurrence" or document.get("lane") != Lane.ALARM:
+        # The end of an alarm that nobody noticed calls no one out.
+        if fact.type != "occurrence" or fact.state != "begin" or document.get("lane") != Lane.ALARM:
             return
         last = self._last_found.get((device, fact))
         if last is not None and delivered_ms - last.at_ms <= REPEAT_MS:

@@ -10,7 +10,7 @@ from protocols.errors import LocalProtocolError, Reject
 from protocols.serial import micradar
 from protocols.serial.micradar import Message, encode, report
 from simulator.clock import Moment
-from simulator.devices.device import NOTHING, Act, Parcel, Rhythm, WireKind
+from simulator.devices.device import NEVER_S, NOTHING, Act, Parcel, Rhythm, WireKind
 from simulator.truth import begun, ended
 
 TEXTS = {"model": "R60AFD1", "product_id": "SIM0001", "hardware": "V1.2", "firmware": "G60FD1SYv010104"}
@@ -49,12 +49,12 @@ class FallRadar:
         out = []
         if self._heartbeat.take(now):
             out.append(report("heartbeat"))
-        if self._moves.take(now, self._dice.random()) and self._is_present:
+        if self._is_present and self._moves.take(now, self._dice.random()):
             level = {"none": 0, "still": self._dice.randint(1, 4), "active": self._dice.randint(15, 80)}[self._motion]
             out.append(report("body_param", value=level))
         if self._is_fallen and self._again.take(now):
             out.append(report("fall", fall=True))
-        self.next_s = min(self._heartbeat.due_s, self._moves.due_s, self._again.due_s if self._is_fallen else self._moves.due_s)
+        self._plan()
         return _act(*out)
 
     def receive(self, data: bytes, now: Moment, to: str = "") -> Act:
@@ -67,14 +67,14 @@ class FallRadar:
         if verb == "fall" and not self._is_fallen:
             self._is_fallen = True
             self._again.due_s = now.s + SAID_AGAIN_S
-            self.next_s = min(self.next_s, self._again.due_s)
-            came = NOTHING if self._is_present else self._enter()
+            self._plan()
+            came = NOTHING if self._is_present else self._enter(now)
             return Act((*came.parcels, *_act(report("fall", fall=True)).parcels), (*came.facts, begun(OccurrenceKind.FALL)))
         if verb == "get_up" and self._is_fallen:
             self._is_fallen = False
             return Act(_act(report("fall", fall=False)).parcels, (ended(OccurrenceKind.FALL),))
         if verb == "enter" and not self._is_present:
-            return self._enter()
+            return self._enter(now)
         if verb == "leave" and self._is_present:
             self._is_present = False
             still = self._move("none")
@@ -83,8 +83,14 @@ class FallRadar:
             return self._move(verb)
         return NOTHING
 
-    def _enter(self) -> Act:
+    def _plan(self) -> None:
+        moves_s = self._moves.due_s if self._is_present else NEVER_S
+        self.next_s = min(self._heartbeat.due_s, moves_s, self._again.due_s if self._is_fallen else NEVER_S)
+
+    def _enter(self, now: Moment) -> Act:
         self._is_present = True
+        self._moves.due_s = max(self._moves.due_s, now.s + self._moves.every_s)
+        self._plan()
         moved = self._move("active")
         return Act((*_act(self._presence()).parcels, *moved.parcels), (begun(OccurrenceKind.PRESENCE), *moved.facts))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from drivers.vocabulary import OccurrenceKind, Quantity
@@ -108,13 +107,14 @@ class Wristband:
     def down(self, now: Moment) -> None:
         """From now on fixes go to the memory."""
         self._is_up = False
+        self._plan()
 
     def step(self, now: Moment) -> Act:
         """Whatever is due."""
         out: list[bytes] = []
         facts: list[Fact] = []
-        self._alarms = [alarm for alarm in self._alarms if now.s - alarm.since_s < UNHEARD_S]
-        out += [alarm.frame for alarm in self._alarms if alarm.again.take(now) and self._is_up]
+        self._alarms = [alarm for alarm in self._alarms if now.s < alarm.since_s + UNHEARD_S]
+        out += [alarm.frame for alarm in self._alarms if self._is_up and alarm.again.take(now)]
         if self._heartbeat.take(now, self._dice.random()) and self._is_up:
             out.append(self._alive())
         self._walk(now)
@@ -177,7 +177,7 @@ class Wristband:
             self.answered.append(now.s - self._alarms.pop(0).since_s)
 
     def _walk(self, now: Moment) -> None:
-        if self._outing is not None and now.s - self._left_s >= self._outing.seconds:
+        if self._outing is not None and now.s >= self._left_s + self._outing.seconds:
             self._outing = None
             self._pace(self._habits.resting_s, now)
 
@@ -193,9 +193,8 @@ class Wristband:
         noise_m = 4.0 if self._outing else 12.0
         place = place.moved(self._dice.gauss(0, noise_m), self._dice.gauss(0, noise_m))
         self._battery = max(self._battery - 0.02, 1.0)
-        at = datetime.fromtimestamp((now.ms + self._clock_error_ms) / 1000, UTC)
         position = WatchPosition(
-            clock_ms=None,
+            clock_ms=now.ms + self._clock_error_ms,
             is_valid=True,
             lat=round(place.lat, 6),
             lon=round(place.lon, 6),
@@ -211,7 +210,7 @@ class Wristband:
             cells=((460, 0, 9360, 4082 + self._dice.randrange(3), -self._dice.randint(60, 95)),),
             accuracy_m=float(round(noise_m * 2)),
         )
-        return position_body(position, date=at.strftime("%d%m%y"), time=at.strftime("%H%M%S"))
+        return position_body(position)
 
     def _measure(self) -> tuple[list[bytes], list[Fact]]:
         heart = round(self._dice.gauss(self._heart_bpm, 4))
@@ -232,7 +231,7 @@ class Wristband:
         return watch.encode(WatchMessage(maker="3G", id=self._number, kind=kind, body=body))
 
     def _plan(self) -> None:
-        repeats = [alarm.again.due_s for alarm in self._alarms]
+        repeats = [alarm.again.due_s for alarm in self._alarms] if self._is_up else []
         ends = [self._left_s + self._outing.seconds] if self._outing else []
         self.next_s = min(self._heartbeat.due_s, self._fix.due_s, self._health.due_s, *repeats, *ends)
 
