@@ -104,8 +104,10 @@ class InactivityRule:
         if not state.days or state.days[-1].day != day:
             state.days = [*state.days, DayHabit(day)][-(HABIT_DAYS + 1) :]
         today = state.days[-1]
-        if state.last_ms and not state.is_out and not state.is_told:
-            minutes = (now - state.last_ms) // MINUTE_MS
+        if state.last_ms and not state.is_out:
+            # A span that was told counts too (a nap is a habit), but an emergency must not teach its whole length.
+            most = int((max(self._limits(state, context)) + context.settings["habit_h"]) * 60)
+            minutes = min((now - state.last_ms) // MINUTE_MS, most)
             if self._is_night(state, context, window):
                 today.quiet_night = max(today.quiet_night, minutes)
             else:

@@ -13,7 +13,7 @@ from drivers.api import Command, Verb
 from drivers.events import DeviceHealth, Event, Measurement, Occurrence, Position
 from drivers.vocabulary import OccurrenceKind, Quantity, Severity, State
 from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event, owner
-from gateway.rules.schedule import MINUTE_MS, minute_fault, minute_of_day, next_at, parse_days, parse_minute
+from gateway.rules.schedule import MINUTE_MS, day_of, minute_fault, minute_of_day, next_at, parse_days, parse_minute, weekday_of
 
 _K = OccurrenceKind
 _CONFIRMS = frozenset({_K.REMINDER_CONFIRMED, _K.MEDICATION_TAKEN, _K.DOOR_OPEN})
@@ -130,8 +130,9 @@ class MedicationRule:
         if min((minute - planned) % 1440, (planned - minute) % 1440) > DRIFT_MIN:
             return None
         decision = Decision()
+        today = weekday_of(day_of(context.now.ms, zone))
         for dose in plan:
-            if parse_minute(dose.at) % 1440 != planned or dose.name in state.doses:
+            if parse_minute(dose.at) % 1440 != planned or today not in parse_days(dose.days) or dose.name in state.doses:
                 continue
             if state.confirmed_ms and context.steady_ms - state.confirmed_ms <= context.settings["early_min"] * MINUTE_MS:
                 decision.events.append(self._say(context, dose.name, _K.MEDICATION_TAKEN, State.PULSE, cause=state.seed, numbers={}))
