@@ -116,8 +116,8 @@ def add(verbs: Any) -> None:
     parser = verbs.add_parser(
         "replay",
         help="events or captured frames through drivers and rules on a virtual clock",
-        description="Prints every event that comes out: the given ones and those of rules (they carry `cause`). Input is JSON lines: events "
-        "as `anhu events` prints them (only device, at and body must be there), or frames with driver and received.",
+        description="Prints every event that comes out: the given ones and those of rules (they carry `cause`). Input is JSON lines: "
+        "events as `anhu events` prints them (only device, at and body must be there), or frames with driver and received.",
         epilog=example("anhu events --data-dir var | anhu replay --rules config/rules.example.toml"),
     )
     parser.add_argument("--rules", type=Path, help="settings of the rules (TOML); default: the built-in ones")

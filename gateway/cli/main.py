@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from drivers.api import DriverError
 from gateway import __version__
-from gateway.cli import offline, running, vendor
+from gateway.cli import demo, offline, running, vendor
 from gateway.errors import AnhuError, SettingsError
 
 Handler = Callable[[argparse.Namespace], int]
@@ -41,9 +41,12 @@ def build() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    args = build().parse_args(argv)
-    handler: Handler = args.handler
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        if arguments[:1] == ["demo"]:
+            demo.hand_over(arguments[1:])
+        args = build().parse_args(arguments)
+        handler: Handler = args.handler
         return handler(args)
     except SettingsError as error:
         return _fail(error.message, error.hint, EXIT_USAGE)

@@ -26,8 +26,8 @@ def add(verbs: Any) -> None:
     decode = verbs.add_parser(
         "decode",
         help="what a driver makes of frames; one JSON object per input line",
-        description="Reads JSON lines ({'frame': hex}, {'topic', 'payload'}, {'address', 'frame'}) or bare hex lines. Without --stream every "
-        "line meets a fresh connection in which the device is already logged in; with it one connection sees them in order.",
+        description="Reads JSON lines ({'frame': hex}, {'topic', 'payload'}, {'address', 'frame'}) or bare hex lines. Without --stream "
+        "every line meets a fresh connection in which the device is already logged in; with it one connection sees them in order.",
         epilog=example("echo 5b33472a383830303030303031352a303030322a4c4b5d | anhu decode watch"),
     )
     decode.add_argument("driver", help="name of the driver (anhu drivers)")

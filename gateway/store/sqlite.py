@@ -36,6 +36,8 @@ TAIL_ROWS = 5000
 """Just-committed rows kept in memory per lane, so that a healthy uplink never reads the database."""
 RETRY_S = (0.2, 1.0, 5.0)
 """Waits after a failed commit; the last one repeats. Nothing is acknowledged meanwhile."""
+SETTLE_S = 1.0
+"""A cursor alone waits so long for a commit to go with."""
 HIGH_WATER_ROWS = 20_000
 """Rows that wait for the disk before transports are asked to pause."""
 WAL_PAGES = 1000
@@ -110,16 +112,25 @@ class SqliteStore:
             self.has_room.clear()
         if batch.urgent or self._waiting_rows >= self._settings.commit_rows:
             self._kick()
-        elif self._timer is None and self._writer is None:
-            self._timer = loop.call_later(self._settings.commit_ms / 1000, self._kick)
+        elif self._writer is None:
+            self._kick_in(self._settings.commit_ms / 1000)
         return future
 
     def settle(self, uplink: str, lane: Lane, cursor: Cursor) -> None:
         """Note how far an uplink has been served; written with the next commit, or within a second."""
         self._cursors[uplink, lane] = cursor
         self._unsettled.add((uplink, lane))
-        if self._timer is None and self._writer is None and not self._closed:
-            self._timer = asyncio.get_running_loop().call_later(1.0, self._kick)
+        if self._writer is None and not self._closed:
+            self._kick_in(SETTLE_S)
+
+    def _kick_in(self, delay_s: float) -> None:
+        """Commit after so long at the latest: an earlier date stands, a later one gives way."""
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + delay_s:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(delay_s, self._kick)
 
     def _kick(self) -> None:
         if self._timer is not None:

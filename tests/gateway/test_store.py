@@ -115,3 +115,12 @@ async def test_transports_are_told_to_pause_while_the_disk_is_behind(tmp_path: P
         await asyncio.gather(*futures)
         assert store.has_room.is_set()
         assert store.high(Lane.STATE) == 30_000
+
+
+async def test_a_settled_cursor_does_not_make_events_wait(tmp_path: Path) -> None:
+    async with opened(tmp_path, commit_ms=5) as store:
+        loop = asyncio.get_running_loop()
+        store.settle("city", Lane.STATE, Cursor(next=1))
+        begun = loop.time()
+        await store.append(Batch(events=events(1)))
+        assert loop.time() - begun < 0.5
