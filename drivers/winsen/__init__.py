@@ -1,0 +1,1 @@
+"""Winsen gas sensors: carbon monoxide, methane, formaldehyde, carbon dioxide."""
