@@ -30,6 +30,7 @@ from drivers.vocabulary import OccurrenceKind, Quantity, TimeQuality, Trust
 
 __all__ = [
     "RULE_DEVICE",
+    "UNASSIGNED",
     "Context",
     "Decision",
     "DeviceFacts",
@@ -48,6 +49,9 @@ __all__ = [
 
 RULE_DEVICE = "rule:"
 """Prefix of the device of an event that a rule concluded."""
+
+UNASSIGNED = "unassigned:"
+"""Key under which incidents of devices without an owner are kept: one list for the whole site, where a person can close them."""
 
 Topic = OccurrenceKind | Quantity | type
 """What a rule can listen to: a kind of occurrence, a measured quantity, or any other body by its type."""
@@ -183,30 +187,19 @@ class Decision(msgspec.Struct):
 
 
 class Context:
-    """The moment in which a rule is asked, and what it may look up."""
+    """The moment in which a rule is asked, and what it may look up. Valid for the call only: the engine uses it again."""
 
     __slots__ = ("cause", "commands_made", "directory", "key", "now", "rule", "settings", "steady_ms", "subject")
 
-    def __init__(
-        self,
-        rule: str,
-        key: str,
-        now: Instant,
-        *,
-        steady_ms: int,
-        settings: Values,
-        directory: Directory,
-        cause: str | None,
-        subject: str | None,
-    ) -> None:
+    def __init__(self, rule: str, key: str, settings: Values, directory: Directory) -> None:
         self.rule = rule
         self.key = key
-        self.now = now
-        self.steady_ms = steady_ms
         self.settings = settings
         self.directory = directory
-        self.cause = cause
-        self.subject = subject
+        self.now = Instant(0, 0.0)
+        self.steady_ms = 0
+        self.cause: str | None = None
+        self.subject: str | None = None
         self.commands_made = 0
 
     def event(self, body: Body, *, cause: str | None = None, subject: str | None = None) -> Event:

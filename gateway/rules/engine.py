@@ -47,12 +47,13 @@ class Outcome(msgspec.Struct):
 class _Cell:
     """The living state of one rule and key. `packed` is its last good form, `deadline` the timer that stands in the heap."""
 
-    __slots__ = ("deadline", "packed", "state")
+    __slots__ = ("context", "deadline", "packed", "state")
 
     def __init__(self, state: RuleState, packed: bytes) -> None:
         self.state = state
         self.packed = packed
         self.deadline: int | None = None
+        self.context: Context | None = None
 
 
 class _Slot:
@@ -177,6 +178,8 @@ class RuleEngine:
         return Outcome(run.events, run.commands, states)
 
     def _fire(self, run: _Run) -> None:
+        if not self._heap or self._heap[0][0] > run.steady_ms:
+            return
         rounds: Counter[tuple[int, str]] = Counter()
         while True:
             due = self.due()
@@ -224,7 +227,7 @@ class RuleEngine:
         if cell is None:
             cell = slot.cells[key] = _Cell(slot.rule.state_type(), slot.blank)
         try:
-            context = self._context(slot, key, event, run)
+            context = self._context(slot, key, cell, event, run)
             decision = slot.rule.wake(cell.state, context) if event is None else slot.rule.apply(cell.state, event, context)
             packed = _pack(cell.state)
             added = self._seal(slot.name, key, decision) if decision is not None else []
@@ -251,21 +254,22 @@ class RuleEngine:
             return
         run.queue.extend(_Pending(event, longer, slot.index + 1) for event in added)
 
-    def _context(self, slot: _Slot, key: str, event: Event | None, run: _Run) -> Context:
+    def _context(self, slot: _Slot, key: str, cell: _Cell, event: Event | None, run: _Run) -> Context:
         subject: str | None = key
         if ":" in key:
-            facts = self._directory.device(key)
+            facts = self._directory.device(key) if event is None else None
             subject = event.subject if event is not None else facts.subject if facts else None
-        return Context(
-            slot.name,
-            key,
-            run.now,
-            steady_ms=run.steady_ms,
-            settings=self._settings.of(slot.name, key),
-            directory=self._directory,
-            cause=event.id if event is not None else None,
-            subject=subject,
-        )
+        settings = self._settings.of(slot.name, key)
+        context = cell.context
+        if context is None:
+            context = cell.context = Context(slot.name, key, settings, self._directory)
+        context.settings = settings
+        context.now = run.now
+        context.steady_ms = run.steady_ms
+        context.cause = event.id if event is not None else None
+        context.subject = subject
+        context.commands_made = 0
+        return context
 
     def _seal(self, name: str, key: str, decision: Decision) -> list[Event]:
         """The events with their ids. The key goes into the identity: two persons' equal news of one millisecond are two."""

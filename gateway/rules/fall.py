@@ -81,7 +81,7 @@ class FallRule:
             return self._confirm(state, context, "call for help", event.id)
         if kind in _STILL:
             return self._confirm(state, context, "no movement reported", event.id)
-        if kind in _ANSWERED or (kind is _K.BUTTON and body.detail in ("ok", "cancel")):
+        if (kind in _ANSWERED and context.settings["ask"]) or (kind is _K.BUTTON and body.detail in ("ok", "cancel")):
             return self._cancel(state, event, context)
         return None
 

@@ -20,6 +20,7 @@ _SIGNS = frozenset(
     {_K.MOTION, _K.PRESENCE, _K.ZONE_OCCUPIED, _K.DOOR_OPEN, _K.WINDOW_OPEN, _K.BED_EXIT, _K.BED_ENTRY, _K.BUTTON, _K.SOS}
     | {_K.REMINDER_CONFIRMED, _K.MEDICATION_TAKEN, _K.MOVING, _K.INCOMING_CALL}
 )
+_BED = frozenset({_K.BED_ENTRY, _K.BED_EXIT})
 _FLOWS = frozenset({_Q.WATER_FLOW, _Q.STEPS, _Q.WATER_VOLUME})
 STEP_MS = 60_000
 """Signs closer than this are one: states are written when they change."""
@@ -75,11 +76,13 @@ class InactivityRule:
     def apply(self, state: InactivityState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""
         body = event.body
-        if getattr(body, "stored", False) or not _is_sign(state, event):
+        if getattr(body, "stored", False):
             return None
         kind = body.kind if isinstance(body, Occurrence) else None
-        if kind is _K.BED_ENTRY or kind is _K.BED_EXIT:
-            state.in_bed = kind is _K.BED_ENTRY and isinstance(body, Occurrence) and body.state is not State.END
+        if isinstance(body, Occurrence) and kind in _BED:
+            state.in_bed = (kind is _K.BED_ENTRY) == (body.state is not State.END)
+        if not _is_sign(state, event):
+            return None
         facts = context.directory.device(event.device)
         place = (body.place if isinstance(body, Occurrence) else None) or (facts.place if facts else None)
         is_door = kind is _K.DOOR_OPEN and (place is None or place in context.settings["entrances"])
@@ -203,7 +206,7 @@ def _is_sign(state: InactivityState, event: Event) -> bool:
     """Whether somebody did something: the end of an occurrence or a counter that stands still proves nothing."""
     body = event.body
     if isinstance(body, Occurrence):
-        return body.state is not State.END or body.kind is _K.DOOR_OPEN
+        return body.state is not State.END or body.kind is _K.DOOR_OPEN or body.kind in _BED
     if not isinstance(body, Measurement):
         return True
     if body.quantity is _Q.WATER_FLOW:

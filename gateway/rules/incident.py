@@ -5,10 +5,10 @@ the id of its first event. INCIDENT events tell its life: START (`opened`), PULS
 `acknowledged`, `cleared`, `refused`), END (`closed`, `cancelled`, `ended`, `returned`, `expired`); their detail is the word and the kind,
 `raised: fall`. The events themselves stay as they are; nothing is removed from the stream.
 
-People act through an event that the gateway makes from a platform's or the command line's command: `act(incident, person, what)` with
-the subject of the incident. `ack` stops the ladder, `close` and `cancel` end the incident; all need a person. Suppression is asked for
-by `suppress(mode, hours)`: guest, away, maintenance; it ends by itself within a day, is told when it begins, acts and ends, and never
-covers calls for help, falls, fire, smoke and gas.
+People act through an event that the gateway makes from a platform's or the command line's command: `act(incident, person, what)`,
+with the subject of the incident (none for a device that nobody owns). `ack` stops the ladder, `close` and `cancel` end the incident;
+all need a person. Suppression is asked for by `suppress(mode, hours, person)`: guest, away, maintenance; it ends by itself within a
+day, is told when it begins, acts and ends, and never covers calls for help, falls, fire, smoke and gas.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 
 from drivers.events import Event, Occurrence
 from drivers.vocabulary import OCCURRENCES, Lane, OccurrenceKind, Severity, State
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event, owner
+from gateway.rules.contract import UNASSIGNED, Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event, owner
 
 _K = OccurrenceKind
 HOUR_MS = 3_600_000
@@ -121,7 +121,7 @@ class IncidentRule:
 
     def key(self, event: Event, directory: Directory) -> str | None:
         """Whose state an event belongs to."""
-        return owner(event, directory)
+        return owner(event, directory) if event.subject else UNASSIGNED
 
     def apply(self, state: IncidentState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""
@@ -154,7 +154,7 @@ class IncidentRule:
         return decision
 
     def _alarm(self, state: IncidentState, event: Event, body: Occurrence, context: Context) -> Decision | None:
-        slot = _slot(event, body)
+        slot = _named(state, body) or _slot(event, body)
         item = state.open.get(slot)
         severity = event.severity
         if item is not None:
@@ -226,7 +226,7 @@ class IncidentRule:
             state.timers.pop(f"expire|{slot}", None)
 
     def _ended(self, state: IncidentState, event: Event, body: Occurrence, context: Context) -> Decision | None:
-        slot = _slot(event, body)
+        slot = _named(state, body) or _slot(event, body)
         item = state.open.get(slot)
         if item is None:
             return None
@@ -254,7 +254,7 @@ class IncidentRule:
         return Decision([_tell(context, item, State.END, word, person=person)])
 
     def _person(self, state: IncidentState, event: Event, body: Occurrence, context: Context) -> Decision | None:
-        slot = next((slot for slot, item in state.open.items() if item.id == body.incident), None)
+        slot = _named(state, body)
         if slot is None:
             return None
         item = state.open[slot]
@@ -284,7 +284,14 @@ def _slot(event: Event, body: Occurrence) -> str:
         return f"{kind.value}|{body.place or ''}"
     if kind in _DEVICE:
         return f"{kind.value}|{(body.detail or '') if is_rule_event(event) else event.device}"
-    return f"{kind.value}|"
+    return f"{kind.value}|" if event.subject else f"{kind.value}|{event.device}"
+
+
+def _named(state: IncidentState, body: Occurrence) -> str | None:
+    """The open incident that the event itself names."""
+    if body.incident is None:
+        return None
+    return next((slot for slot, item in state.open.items() if item.id == body.incident), None)
 
 
 def _covering(state: IncidentState, kind: OccurrenceKind) -> str | None:

@@ -20,7 +20,7 @@ import msgspec
 from drivers.api import Command, Verb
 from drivers.events import Event, Occurrence
 from drivers.vocabulary import OCCURRENCES, OccurrenceKind, Severity, State
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, owner
+from gateway.rules.contract import UNASSIGNED, Context, Decision, Directory, RuleState, Setting, Topic, owner
 
 _K = OccurrenceKind
 INCIDENT_DEVICE = "rule:incident"
@@ -114,7 +114,7 @@ class LadderRule:
         assert isinstance(body, Occurrence)
         if body.kind is _K.INCIDENT and event.device != INCIDENT_DEVICE:
             return None
-        return owner(event, directory) if event.subject else f"incident:{body.incident}"
+        return owner(event, directory) if event.subject else UNASSIGNED
 
     def apply(self, state: LadderState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""

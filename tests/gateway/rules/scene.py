@@ -83,6 +83,7 @@ class Scene:
         self.wall_offset_ms = wall_ms("00:00:00") - 1_000_000_000
         self.steady_ms = 1_000_000_000
         self.incident: str | None = None
+        self.about: str | None = ANNA
 
     @property
     def now(self) -> Instant:
@@ -118,7 +119,7 @@ class Scene:
         for event in outcome.events:
             body = event.body
             if isinstance(body, Occurrence) and body.kind is OccurrenceKind.INCIDENT and body.state is State.START:
-                self.incident = body.incident
+                self.incident, self.about = body.incident, event.subject
 
     def send(self, events: Iterable[Event]) -> None:
         sealed = seal(list(events), received_ms=self.now.ms, subject_of=self._subject_of)
@@ -156,7 +157,7 @@ class Scene:
         if what in ("ack", "close", "cancel", "handover"):
             from gateway.rules.incident import act  # the engine tests need no incident rule
 
-            return Event(device="person:nurse-1", at_ms=self.now.ms, body=act(self.incident or "", "nurse-1", what), subject=ANNA)
+            return Event(device="person:nurse-1", at_ms=self.now.ms, body=act(self.incident or "", "nurse-1", what), subject=self.about)
         return Event(device=device, at_ms=self.now.ms, body=body_of(what, rest), evidence=f"{self.steady_ms:016x}")
 
 

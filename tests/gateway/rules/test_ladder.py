@@ -118,8 +118,11 @@ def test_a_warning_does_not_climb() -> None:
 
 
 def test_an_unregistered_device_still_reaches_the_centre() -> None:
-    said = Scene(RULES, SETTINGS).play("12:00:00 stranger:9 sos")
-    assert "12:00:00 centre" in steps(said)
+    scene = Scene(RULES, SETTINGS)
+    assert "12:00:00 centre" in steps(scene.play("12:00:00 stranger:9 sos"))
+    scene.play("12:00:30 stranger:10 sos\n12:00:40 p close")
+    assert sum("incident start" in line for line in scene.said) == 2, "two devices without an owner are two matters"
+    assert [line for line in scene.said if "closed" in line] == ["12:00:40 incident incident end emergency (closed: sos)"]
 
 
 def test_every_step_has_its_own_id() -> None:
