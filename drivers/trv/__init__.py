@@ -1,0 +1,1 @@
+"""Health watches of the TRV / IW protocol (ThinkRace)."""
