@@ -6,14 +6,14 @@ code runs on real sockets and, with `Recorder` wires, in virtual time.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from simulator.agenda import Agenda
+from simulator.centre import Centre
 from simulator.clock import Moment
 from simulator.devices.device import NEVER_S, Act, Device, Happening, Parcel
-from simulator.faults.fault import Fault, Timed
+from simulator.faults.fault import ClockFault, Fault, LinkFault, Timed
 from simulator.truth import Truth
 from simulator.wires.wire import Peer, Wire, WireStats
 
@@ -54,28 +54,29 @@ class Actor:
         self.is_up = False
         self._stage = stage
         self._due_s = NEVER_S
+        self._clocks = [fault for fault in self.faults if isinstance(fault, ClockFault)]
 
     def up(self) -> None:
         """Called by the wire."""
         self.is_up = True
         now = self._stage.now()
-        self.did(self.device.up(now), now)
+        self.did(self.device.up(self._seen(now)), now)
 
     def down(self) -> None:
         """Called by the wire."""
         self.is_up = False
         now = self._stage.now()
-        self.device.down(now)
+        self.device.down(self._seen(now))
         self.plan()
 
     def receive(self, data: bytes, to: str) -> None:
         """Called by the wire."""
         now = self._stage.now()
-        self.did(self.device.receive(data, now, to), now)
+        self.did(self.device.receive(data, self._seen(now), to), now)
 
     def happen(self, verb: str, args: dict[str, object], now: Moment) -> None:
         """Something befalls the device."""
-        self.did(self.device.happen(verb, args, now), now)
+        self.did(self.device.happen(verb, args, self._seen(now)), now)
 
     def did(self, act: Act, now: Moment) -> None:
         """Write down the facts, send the bytes, plan the next step."""
@@ -92,12 +93,36 @@ class Actor:
             self._due_s = due_s
             self._stage.agenda.at(due_s, self._step)
 
+    def break_links(self, start_s: float) -> None:
+        """Let the faults of the link cut the wire, where it can be cut."""
+        cut = getattr(self.wire, "cut", None)
+        for fault in self.faults:
+            if cut is not None and isinstance(fault, LinkFault):
+                self._next_cut(fault.cuts(), cut, start_s)
+
+    def _next_cut(self, cuts: Iterator[float], cut: Callable[[], None], start_s: float) -> None:
+        at_s = next(cuts, None)
+        if at_s is None:
+            return
+
+        def do(now: Moment) -> None:
+            cut()
+            self._next_cut(cuts, cut, start_s)
+
+        self._stage.agenda.at(start_s + at_s, do)
+
+    def _seen(self, now: Moment) -> Moment:
+        """The time as the device believes it to be."""
+        for fault in self._clocks:
+            now = fault.seen(now)
+        return now
+
     def _step(self, now: Moment) -> None:
         if now.s < self._due_s:
             return
         self._due_s = NEVER_S
         if self.device.next_s <= now.s:
-            self.did(self.device.step(now), now)
+            self.did(self.device.step(self._seen(now)), now)
         else:
             self.plan()
 
@@ -130,6 +155,7 @@ class Stage:
         """Bring a device on; its first step is due at once."""
         actor = self.actors[device.id] = Actor(self, device, wire, faults)
         self.truth.introduce(device.id, person, device.wire)
+        actor.break_links(self.now().s)
         actor.plan()
         return actor
 
@@ -151,6 +177,10 @@ class Stage:
         self.agenda.at(start_s + happening.at_s, befall)
 
 
+ROUND_TRIP_S = 0.05
+"""Time from a parcel to the answer of the other end, in virtual time."""
+
+
 def play(
     devices: Iterable[tuple[Device, str | None]],
     plan: Iterable[Happening],
@@ -158,26 +188,50 @@ def play(
     seconds: float,
     start_ms: int,
     truth: Truth,
+    centre: Centre | None = None,
+    faults: Mapping[str, Iterable[Fault]] | None = None,
 ) -> Iterator[Sent]:
-    """Every byte that the devices send within `seconds` of virtual time, in order; nobody answers them."""
-    current = Moment(start_ms, 0.0)
-    stage = Stage(truth, lambda: current)
-    sent: list[Sent] = []
+    """Every byte that the devices send within `seconds` of virtual time, in order; answered by `centre`, or by nobody.
+
+    `faults`: rows of faults by device id, "" for every device without a row.
+    """
+    play = _Play(Moment(start_ms, 0.0), truth, centre)
     for device, person in devices:
-        keep = _keeper(sent, device, lambda: current.ms)
-        actor = stage.enter(device, Recorder(keep), person=person)
-        actor.up()
-    stage.follow(plan, 0.0)
-    for second in itertools.count():
-        if second >= seconds:
-            return
-        current = Moment(start_ms + second * 1000, float(second))
-        for moment, deed in stage.agenda.due(current, min(1.0, seconds - second)):
-            current = moment
-            deed(moment)
-        yield from sent
-        sent.clear()
+        play.enter(device, person, (faults or {}).get(device.id, (faults or {}).get("", ())))
+    play.stage.follow(plan, 0.0)
+    yield from play.run(seconds)
 
 
-def _keeper(sent: list[Sent], device: Device, now_ms: Callable[[], int]) -> Callable[[bytes, str], None]:
-    return lambda data, to: sent.append(Sent(now_ms(), device.id, Parcel(data, to)))
+class _Play:
+    def __init__(self, start: Moment, truth: Truth, centre: Centre | None) -> None:
+        self.stage = Stage(truth, lambda: self._now)
+        self._start = start
+        self._now = start
+        self._centre = centre
+        self._sent: list[Sent] = []
+
+    def enter(self, device: Device, person: str | None, faults: Iterable[Fault]) -> None:
+        wire = Recorder(lambda data, to: self._keep(device.id, Parcel(data, to)))
+        self.stage.enter(device, wire, person=person, faults=faults).up()
+
+    def run(self, seconds: float) -> Iterator[Sent]:
+        """In slices of a minute, so that a week is not held in memory."""
+        begin_s = 0.0
+        while begin_s < seconds:
+            start = Moment(self._start.ms + round(begin_s * 1000), self._start.s + begin_s)
+            length_s = min(60.0, seconds - begin_s)
+            for moment, deed in self.stage.agenda.due(start, length_s):
+                self._now = moment
+                deed(moment)
+                if self._sent:
+                    yield from self._sent
+                    self._sent.clear()
+            begin_s += length_s
+
+    def _keep(self, device: str, parcel: Parcel) -> None:
+        self._sent.append(Sent(self._now.ms, device, parcel))
+        for answer in self._centre.answers(device, parcel) if self._centre else ():
+            self.stage.agenda.at(self._now.s + ROUND_TRIP_S, self._hand(device, answer))
+
+    def _hand(self, device: str, answer: Parcel) -> Callable[[Moment], None]:
+        return lambda _: self.stage.actors[device].receive(answer.data, answer.to)

@@ -17,6 +17,8 @@ from simulator.devices.device import NEVER_S, NOTHING, Act, Parcel, Rhythm, Wire
 from simulator.truth import Fact, begun, ended
 
 AGAIN_S = 10.0
+SLOWEST_S = 300.0
+"""What is no call for help is repeated at doubling intervals up to this."""
 UNANSWERED = 50
 SHOWN = 20
 """Reminders on the screen at once; an older one goes unanswered."""
@@ -66,7 +68,7 @@ class SettopBox:
 
     def step(self, now: Moment) -> Act:
         """Answers of the person, repetitions, heartbeat."""
-        parcels = [Parcel(frame, self._topic) for frame, again in self._waiting.values() if again.take(now)]
+        parcels = [Parcel(frame, self._topic) for frame, again in self._waiting.values() if _again(again, frame, now)]
         facts: list[Fact] = []
         for asked in [asked for asked in self._asked if asked.at_s <= now.s]:
             self._asked.remove(asked)
@@ -136,3 +138,9 @@ class SettopBox:
     def _plan(self) -> None:
         repeats = [again.due_s for _, again in self._waiting.values()]
         self.next_s = min(self._heartbeat.due_s, *repeats, *(asked.at_s for asked in self._asked), NEVER_S)
+
+
+def _again(rhythm: Rhythm, frame: bytes, now: Moment) -> bool:
+    if b'"type":"sos"' not in frame and now.s >= rhythm.due_s:
+        rhythm.every_s = min(rhythm.every_s * 2, SLOWEST_S)
+    return rhythm.take(now)

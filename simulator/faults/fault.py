@@ -5,7 +5,9 @@ Faults are put in a row; each sees what the one before it let through. `between`
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from simulator.clock import Moment
 from simulator.devices.device import Parcel
@@ -37,3 +39,32 @@ class Between:
     def carry(self, timed: list[Timed], now: Moment) -> list[Timed]:
         """Through the fault within the window, untouched outside of it."""
         return self._fault.carry(timed, now) if self._from_s <= now.s < self._to_s else timed
+
+    def seen(self, now: Moment) -> Moment:
+        """What a device with a wrong clock believes, within the window."""
+        if isinstance(self._fault, ClockFault) and self._from_s <= now.s < self._to_s:
+            return self._fault.seen(now)
+        return now
+
+    def cuts(self) -> Iterator[float]:
+        """Breaks of the link within the window; none for other faults."""
+        if isinstance(self._fault, LinkFault):
+            yield from itertools.takewhile(lambda at_s: at_s < self._to_s, (self._from_s + at_s for at_s in self._fault.cuts()))
+
+
+@runtime_checkable
+class ClockFault(Protocol):
+    """A fault of the device's clock."""
+
+    def seen(self, now: Moment) -> Moment:
+        """What the device believes."""
+        ...
+
+
+@runtime_checkable
+class LinkFault(Protocol):
+    """A fault that breaks the connection."""
+
+    def cuts(self) -> Iterator[float]:
+        """Seconds after the beginning at which the link breaks, in order, possibly without end."""
+        ...
