@@ -173,6 +173,14 @@ class RuleEngine:
         """Every state as it would be stored: for a snapshot or a hand-over."""
         return [(slot.name, key, cell.packed) for slot in self._slots for key, cell in slot.cells.items()]
 
+    def forget(self, key: str) -> list[tuple[str, str, bytes | None]]:
+        """Drop everything that the rules remember of a person, place or device; the rows to delete."""
+        gone: list[tuple[str, str, bytes | None]] = []
+        for slot in self._slots:
+            if slot.cells.pop(key, None) is not None:
+                gone.append((slot.name, key, None))
+        return gone
+
     def _outcome(self, run: _Run) -> Outcome:
         states = [(rule, key, packed) for (rule, key), packed in run.changed.items()]
         return Outcome(run.events, run.commands, states)

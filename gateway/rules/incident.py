@@ -39,7 +39,7 @@ _DEVICE = frozenset(
     }
 )
 _FAMILY = {_K.FALL_SUSPECTED: _K.FALL, _K.NOT_BACK: _K.GEOFENCE_EXIT, _K.GEOFENCE_UNKNOWN: _K.GEOFENCE_EXIT}
-_BY_PLACE = _ROOM | {_K.GEOFENCE_EXIT}
+_CARRIED = frozenset({"pendant", "wristband", "phone"})
 _CLOSED_BY_RETURN = frozenset({_K.GEOFENCE_EXIT, _K.GEOFENCE_UNKNOWN, _K.NOT_BACK})
 """Who is back is found: these need no close, whatever their row says."""
 _RETURNS = {
@@ -154,7 +154,7 @@ class IncidentRule:
         return decision
 
     def _alarm(self, state: IncidentState, event: Event, body: Occurrence, context: Context) -> Decision | None:
-        slot = _named(state, body) or _slot(event, body)
+        slot = _named(state, body) or _slot(event, body, context.directory)
         item = state.open.get(slot)
         severity = event.severity
         if item is not None:
@@ -170,7 +170,8 @@ class IncidentRule:
 
     def _begin(self, state: IncidentState, slot: str, event: Event, body: Occurrence, context: Context) -> Decision:
         now = context.steady_ms
-        item = Open(id=event.id, kind=body.kind, severity=event.severity, place=body.place, last=event.id, last_ms=now, told_ms=now)
+        place = _place(event, body, context.directory)
+        item = Open(id=event.id, kind=body.kind, severity=event.severity, place=place, last=event.id, last_ms=now, told_ms=now)
         if body.state is State.START:
             item.sources = [event.device]
         state.open[slot] = item
@@ -226,7 +227,7 @@ class IncidentRule:
             state.timers.pop(f"expire|{slot}", None)
 
     def _ended(self, state: IncidentState, event: Event, body: Occurrence, context: Context) -> Decision | None:
-        slot = _named(state, body) or _slot(event, body)
+        slot = _named(state, body) or _slot(event, body, context.directory)
         item = state.open.get(slot)
         if item is None:
             return None
@@ -278,10 +279,20 @@ class IncidentRule:
         return Decision([context.event(told)])
 
 
-def _slot(event: Event, body: Occurrence) -> str:
+def _place(event: Event, body: Occurrence, directory: Directory) -> str | None:
+    """The room: told by the event, or that of the device, unless a person carries it."""
+    if body.place is not None:
+        return body.place
+    facts = directory.device(event.device)
+    return facts.place if facts is not None and facts.role not in _CARRIED else None
+
+
+def _slot(event: Event, body: Occurrence, directory: Directory) -> str:
     kind = _FAMILY.get(body.kind, body.kind)
-    if kind in _BY_PLACE:
+    if kind is _K.GEOFENCE_EXIT:
         return f"{kind.value}|{body.place or ''}"
+    if kind in _ROOM:
+        return f"{kind.value}|{_place(event, body, directory) or ''}"
     if kind in _DEVICE:
         return f"{kind.value}|{(body.detail or '') if is_rule_event(event) else event.device}"
     return f"{kind.value}|" if event.subject else f"{kind.value}|{event.device}"

@@ -13,7 +13,17 @@ from drivers.api import Command, Verb
 from drivers.events import DeviceHealth, Event, Measurement, Occurrence, Position
 from drivers.vocabulary import OccurrenceKind, Quantity, Severity, State
 from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event, owner
-from gateway.rules.schedule import MINUTE_MS, day_of, minute_fault, minute_of_day, next_at, parse_days, parse_minute, weekday_of
+from gateway.rules.schedule import (
+    CLOCK_UNSET_MS,
+    MINUTE_MS,
+    day_of,
+    minute_fault,
+    minute_of_day,
+    next_at,
+    parse_days,
+    parse_minute,
+    weekday_of,
+)
 
 _K = OccurrenceKind
 _CONFIRMS = frozenset({_K.REMINDER_CONFIRMED, _K.MEDICATION_TAKEN, _K.DOOR_OPEN})
@@ -116,6 +126,8 @@ class MedicationRule:
 
     def _plan(self, state: MedicationState, plan: list[Dose], context: Context) -> None:
         zone, now = context.settings["zone"], context.now.ms
+        if now < CLOCK_UNSET_MS:
+            return
         moments = [next_at(now, parse_minute(dose.at), zone, parse_days(dose.days)) for dose in plan]
         known = [at for at in moments if at is not None]
         if known:

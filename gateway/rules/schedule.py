@@ -18,6 +18,8 @@ from zoneinfo import ZoneInfo
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
+CLOCK_UNSET_MS = 1_704_067_200_000
+"""2024-01-01: a gateway clock before this was never set, its wall time means nothing."""
 _QUARTER_MS = 900_000
 _DAYS = ("mo", "tu", "we", "th", "fr", "sa", "su")
 _EPOCH = date(1970, 1, 1)

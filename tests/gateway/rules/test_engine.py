@@ -187,6 +187,14 @@ def test_an_often_pushed_timer_does_not_grow_the_heap() -> None:
     assert len(engine._heap) < 200
 
 
+def test_a_forgotten_person_leaves_neither_state_nor_timer() -> None:
+    engine = engine_of(Repeater("a", KIND.MOTION, KIND.SOUND))
+    engine.apply([event_at(1000), event_at(1000, subject="q")], Instant(1000, 1.0))
+    assert engine.forget("p") == [("a", "p", None)] and engine.forget("p") == []
+    assert [key for _, key, _ in engine.rows()] == ["q"]
+    assert len(engine.wake(Instant(11000, 11.0)).events) == 1
+
+
 RULES = [Repeater("a", KIND.MOTION, KIND.SOUND), Repeater("b", KIND.SOUND, KIND.LIGHT), Repeater("c", KIND.LIGHT, KIND.COLD)]
 
 

@@ -281,3 +281,10 @@ def test_a_clock_set_past_the_hour_reminds_at_the_next_right_hour() -> None:
     scene.play("07:00:00 pir:1 motion start\nclock +21600")
     assert scene.play("+2h .") == [], "eight by the old clock is fourteen by the new"
     assert scene.play("--- 2026-11-23\n08:00:30 .")[0] == "08:00:00 medication medication_due start info (aspirin)"
+
+
+def test_no_medicine_is_planned_by_a_clock_that_was_never_set() -> None:
+    scene = Scene([MedicationRule()], PLAN)
+    scene.play("07:00:00 .")
+    scene.wall_offset_ms -= scene.now.ms
+    assert scene.play("+1min pir:1 motion start\n+25h .") == []

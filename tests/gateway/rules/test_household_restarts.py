@@ -80,3 +80,30 @@ def test_a_quiet_home_with_a_jumping_clock_says_nothing() -> None:
     scene.play("10:00:00 pir:1 motion start")
     for step in (86400, -172800, 3600, 86400):
         assert scene.play(f"clock {step}\n+5min pir:1 motion start") == []
+
+
+def ordinary_day(day: int) -> str:
+    """Up at half past six, three meals, bathroom visits of ten minutes, a walk, to bed at half past ten, up once at night."""
+    script = [f"--- 2026-11-{day}", "02:40:00 bed:1 bed_exit", "02:41:00 pir:2 motion start", "02:49:00 pir:3 motion start"]
+    script += ["02:50:00 bed:1 bed_entry", "06:30:00 bed:1 bed_exit", "06:31:00 pir:3 motion start"]
+    for hour in range(7, 22):
+        script += [f"{hour:02d}:05:00 pir:1 motion start", f"{hour:02d}:05:30 pir:1 motion end", f"{hour:02d}:20:00 watch:1 heart_rate=74"]
+        if hour % 4 == 0:
+            script += [f"{hour:02d}:30:00 pir:2 motion start", f"{hour:02d}:40:00 pir:1 motion start"]
+        script += [f"{hour:02d}:50:00 watch:1 steps={day * 10000 + hour * 100}"]
+    script += [
+        "21:40:00 door:1 door_open start",
+        "21:40:20 door:1 door_open end",
+        "22:25:00 pir:3 motion start",
+        "22:30:00 bed:1 bed_entry",
+    ]
+    return "\n".join(script)
+
+
+def test_a_week_of_ordinary_days_says_nothing() -> None:
+    from gateway.rules.contract import DeviceFacts
+
+    scene = Scene(all_rules(), devices={"bed:1": DeviceFacts("h-12", "bedroom", "battery", role="bed")})
+    for day in range(22, 29):
+        assert scene.play(ordinary_day(day)) == [], f"day {day}"
+    assert not scene.engine.faults

@@ -43,8 +43,8 @@ SCRIPTS = {
     "a leak ends by itself when it is dry": (
         "12:00:00 leak:1 water_leak start\n12:10:00 leak:1 water_leak end",
         """
-        12:00:00 incident incident start alarm (opened: water_leak)
-        12:10:00 incident incident end alarm (ended: water_leak)
+        12:00:00 incident incident start alarm @kitchen (opened: water_leak)
+        12:10:00 incident incident end alarm @kitchen (ended: water_leak)
         """,
     ),
     "who is back is found": (
@@ -61,11 +61,15 @@ SCRIPTS = {
         12:00:05 incident incident start emergency @bedroom (opened: smoke)
         """,
     ),
+    "the detector's word and the rule's word about one kitchen are one matter": (
+        "12:00:00 gas:1 gas start\n12:00:05 gas:1 gas start place=kitchen",
+        "12:00:00 incident incident start emergency @kitchen (opened: gas)",
+    ),
     "a warning without an end is forgotten after half a day": (
         "06:00:00 pir:1 tamper\n20:00:00 .",
         """
-        06:00:00 incident incident start warning (opened: tamper)
-        18:00:00 incident incident end warning (expired: tamper)
+        06:00:00 incident incident start warning @living room (opened: tamper)
+        18:00:00 incident incident end warning @living room (expired: tamper)
         """,
     ),
 }
@@ -89,7 +93,7 @@ def test_a_flapping_sensor_is_one_notice_and_one_lasting_incident() -> None:
     said = scene.play(script)
     assert sum("unstable_sensor" in line for line in said) == 1
     assert sum("incident start" in line for line in said) == 4
-    assert scene.play("+2h .") == ["13:14:00 incident incident end alarm (expired: water_leak)"]
+    assert scene.play("+2h .") == ["13:14:00 incident incident end alarm @kitchen (expired: water_leak)"]
 
 
 def test_flapping_never_covers_gas() -> None:
@@ -106,7 +110,7 @@ def test_guest_mode_covers_habits_in_sight_and_ends_by_itself() -> None:
     assert scene.play("13:00:00 radar:1 inactivity start") == ["13:00:00 incident suppressed pulse info (inactivity: guest)"]
     assert scene.play("13:00:01 pendant:1 sos") == ["13:00:01 incident incident start emergency (opened: sos)"]
     assert scene.play("14:00:00 .") == ["14:00:00 incident suppressed end info (guest)"]
-    assert scene.play("14:00:01 radar:1 inactivity start") == ["14:00:01 incident incident start alarm (opened: inactivity)"]
+    assert scene.play("14:00:01 radar:1 inactivity start") == ["14:00:01 incident incident start alarm @bedroom (opened: inactivity)"]
 
 
 def test_no_mode_lasts_longer_than_a_day() -> None:
