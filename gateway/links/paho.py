@@ -128,6 +128,7 @@ class PahoLink:
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         client.on_publish = self._on_publish
+        client.on_socket_close = self._closing
         client.on_socket_register_write = self._want_write
         client.on_socket_unregister_write = self._no_write
         return client
@@ -181,6 +182,11 @@ class PahoLink:
     def _writable(self) -> None:
         if self._client.want_write():
             self._client.loop_write()
+
+    def _closing(self, client: mqtt.Client, userdata: Any, sock: Any) -> None:
+        """Before paho closes it: a descriptor that stays registered would be handed to the next connection of this process."""
+        if sock is self._sock:
+            self._detach()
 
     def _want_write(self, client: mqtt.Client, userdata: Any, sock: Any) -> None:
         if sock is self._sock and sock is not None:

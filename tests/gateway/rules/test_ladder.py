@@ -130,3 +130,18 @@ def test_every_step_has_its_own_id() -> None:
     scene.play("12:00:00 pendant:1 sos\n13:00:00 .")
     assert len({event.id for event in scene.events}) == len(scene.events)
     assert len({command.id for command in scene.commands}) == len(scene.commands)
+
+
+def test_a_flat_battery_is_told_once() -> None:
+    from gateway.rules.supervision import SupervisionRule
+
+    scene = Scene([SupervisionRule(), *RULES], SETTINGS)
+    assert steps(scene.play("23:00:00 watch:1 battery=4\n+12h .")) == ["23:00:00 centre", "23:00:00 guardian_1"]
+
+
+def test_a_medical_emergency_by_numbers_climbs_like_a_call_for_help() -> None:
+    from gateway.rules.vitals import VitalsRule
+
+    scene = Scene([VitalsRule(), *RULES], SETTINGS)
+    scene.play("12:00:00 watch:1 heart_rate=135\n12:00:10 watch:1 spo2=90\n12:00:20 watch:1 body_temperature=39")
+    assert "12:00:20 local_sound" in steps(scene.said)
