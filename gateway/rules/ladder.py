@@ -31,6 +31,9 @@ LONGEST_PAUSE_MIN = 120
 _HEAT = frozenset({_K.GAS, _K.CO_ALARM, _K.SMOKE, _K.FIRE, _K.HEAT, _K.ELECTRICAL_FIRE})
 _LOST = frozenset({_K.GEOFENCE_EXIT, _K.NOT_BACK, _K.WANDERING, _K.NIGHT_EXIT, _K.GEOFENCE_UNKNOWN, _K.DEVICE_FENCE_EXIT})
 _LIFE = _HEAT | {_K.SOS, _K.FALL, _K.MEDICAL, _K.WELFARE_MISSED, _K.INACTIVITY, _K.LONG_STILL, _K.BREATHING_ABNORMAL}
+_DEVICE = frozenset(
+    {_K.OFFLINE, _K.LOW_BATTERY, _K.REMOVED, _K.FAULT, _K.TAMPER, _K.POWER_CUT, _K.POWER_OFF, _K.NETWORK_LOST, _K.SIM_FAULT}
+)
 _NUMBERS = {"medical": "120", "fire": "119", "lost": "110"}
 
 
@@ -64,7 +67,12 @@ _PLANS: dict[str, tuple[Step, ...]] = {
         Step(180, "emergency_service"),
     ),
     "notice": (Step(0, "centre"), Step(0, "guardian_1"), Step(300, "guardian_2"), Step(900, "duty_lead")),
+    "device": (Step(0, "centre"), Step(0, "guardian_1")),
 }
+
+
+_ONCE = frozenset({"device"})
+"""Plans that are not climbed again: a battery that nobody charges must not call a guardian all night."""
 
 
 class Climb(msgspec.Struct, omit_defaults=True):
@@ -131,6 +139,9 @@ class LadderRule:
         word, _ = _word(body)
         if word == "acknowledged":
             climb.is_acknowledged = True
+            if climb.plan in _ONCE:
+                state.timers.pop(f"climb|{incident}", None)
+                return None
             state.timers[f"climb|{incident}"] = context.steady_ms + context.settings["handled_min"] * 60_000
             return None
         if int(event.severity) > climb.severity:
@@ -155,22 +166,24 @@ class LadderRule:
         if event.severity < Severity.ALARM or not incident:
             return None
         _, kind = _word(body)
-        climb = Climb(self._plan(kind, context), kind.value, context.steady_ms, int(event.severity), body.place)
+        climb = Climb(self._plan(kind, event.severity, context), kind.value, context.steady_ms, int(event.severity), body.place)
         state.climbs[incident] = climb
         return self._climb(state, incident, climb, context)
 
-    def _plan(self, kind: OccurrenceKind, context: Context) -> str:
+    def _plan(self, kind: OccurrenceKind, severity: Severity, context: Context) -> str:
         if kind in _LOST:
             person = context.directory.person(context.key)
             is_searched = person is not None and any(tag in person.tags for tag in context.settings["search_tags"])
             return "search" if is_searched else "notice"
-        return "life" if kind in _LIFE else "notice"
+        if kind in _LIFE or severity >= Severity.EMERGENCY:
+            return "life"
+        return "device" if kind in _DEVICE else "notice"
 
     def _raise(self, state: LadderState, incident: str, climb: Climb, event: Event, context: Context) -> Decision:
         """More severe than before: everybody is told anew, from the first step."""
         assert isinstance(event.body, Occurrence)
         _, kind = _word(event.body)
-        climb.kind, climb.plan, climb.severity = kind.value, self._plan(kind, context), int(event.severity)
+        climb.kind, climb.plan, climb.severity = kind.value, self._plan(kind, event.severity, context), int(event.severity)
         climb.step, climb.base_ms, climb.is_acknowledged = 0, context.steady_ms, False
         climb.round += 1
         return self._climb(state, incident, climb, context)
@@ -194,6 +207,8 @@ class LadderRule:
             climb.step += 1
         if climb.step < len(steps):
             state.timers[f"climb|{incident}"] = max(climb.base_ms + steps[climb.step].at_s * 1000, now + GAP_MS)
+        elif climb.plan in _ONCE:
+            state.timers.pop(f"climb|{incident}", None)
         else:
             pause = min(context.settings["again_min"] << min(climb.round, 8), max(LONGEST_PAUSE_MIN, context.settings["again_min"]))
             state.timers[f"climb|{incident}"] = now + pause * 60_000
