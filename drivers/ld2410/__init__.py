@@ -1,0 +1,1 @@
+"""Hi-Link LD2410 presence radar: somebody moving or still, by distance gates."""
