@@ -143,7 +143,7 @@ class Trv:
             "message_received", "heart_rate", "systolic", "diastolic", "spo2", "glucose", "body_temperature", "steps", "tumbles",
         ),
         commands=tuple(_VERBS),
-        options=(Option("utc_offset_minutes", "int", 480, "zone that the watch is told at login, minutes east of UTC", low=-720, high=840),),
+        options=(Option("utc_offset_minutes", "int", 480, "zone that the watch is told at login, minutes from UTC", low=-720, high=840),),
         source="GPS Watch Communication Protocol (IW), 2023",
     )  # fmt: skip
 
@@ -248,7 +248,7 @@ class Trv:
             self._say(readings.READERS[code](fields), frame, output)
         elif code == "AP00":
             self._say([_card(fields)], frame, output)
-        elif code == "AP03":
+        elif code in ("AP03", "CP01"):
             self._say(_heartbeat(message), frame, output)
         elif code == "AP02":
             cells, points = trv.parse_cells(fields)

@@ -32,6 +32,7 @@ from drivers.api import (
     Reject,
     RemoteProtocolError,
     Send,
+    Severity,
     Source,
     State,
     Transport,
@@ -289,7 +290,8 @@ def _alarms(kind: str, status: int, stored: bool) -> list[Body]:
     if not alarms:
         alarms = [_alarm(alarm, status, stored) for index, alarm in STATE_ALARMS if status >> index & 1]
     if not alarms:
-        alarms.append(Occurrence(kind=_K.GENERAL_ALARM, state=State.START, stored=stored, detail=f"{kind} without an alarm bit"))
+        detail = f"{kind} without an alarm bit"
+        alarms.append(Occurrence(kind=_K.GENERAL_ALARM, state=State.START, severity=Severity.WARNING, stored=stored, detail=detail))
     return alarms
 
 

@@ -29,7 +29,7 @@ _ADDRESS = re.compile(rb"(?:[0-9A-Fa-f]{2}[-:]){5}[0-9A-Fa-f]{2}")
 FRAME_LIMIT = 70_000
 HEADER_BYTES = 7
 
-HEARTBEATS = frozenset({"AP00", "AP03"})
+HEARTBEATS = frozenset({"AP00", "AP03", "CP01"})
 ANSWERED = frozenset(
     {"AP00", "AP01", "AP02", "AP03", "AP07", "AP10", "AP42", "AP49", "AP50", "APHT", "APHP", "APJK", "APFD", "APWR", "APST", "APHD"}
 )

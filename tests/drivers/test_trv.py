@@ -106,7 +106,7 @@ def test_removal_ends_when_worn_again() -> None:
         (b"IWAPHP,72,,,97,,36.6,,#", {"heart_rate": 72, "spo2": 97, "body_temperature": 36.6}), (b"IWAPHP,,,,,,#", {}), (b"IWAPHP#", {}),
         (b"IWAPHP,72,999,80#", {"heart_rate": 72, "diastolic": 80}), (b"IWAP49,0#", {}), (b"IWAP49,255#", {}), (b"IWAP50,,90#", {}),
         (b"IWAPJK,20261122083012,2,71#", {"heart_rate": 71}), (b"IWAPJK,20261122083012,1,120|80#", {"systolic": 120, "diastolic": 80}),
-        (b"IWAP03,06000908000102,5555,30#", {"steps": 5555, "tumbles": 30}), (b"TRVAP03#", {}),
+        (b"IWAP03,06000908000102,5555,30#", {"steps": 5555, "tumbles": 30}), (b"TRVAP03#", {}), (b"TRVCP01,07800010010000602#", {}),
     ],
 )  # fmt: skip
 def test_health_fields_may_be_empty_or_mean_nothing(frame: bytes, readings: dict[str, float]) -> None:

@@ -76,7 +76,7 @@ def test_a_kept_back_frame_comes_out_by_flush() -> None:
     ("frame", "answer"),
     [
         (b"IWAP00355932600077007,8901#", b"IWBP00,20261122083015,8#"), (b"TRVAP00353456789012345#", b"TRVBP00#"), (b"IWAP01x#", b"IWBP01#"),
-        (b"TRVYP03x#", b"TRVZP03#"), (b"TRVYP14x#", b"TRVZP14#"), (b"IWAP02,x#", b"IWBP02#"), (b"IWAP03,x#", b"IWBP03#"),
+        (b"TRVYP03x#", b"TRVZP03#"), (b"TRVCP01,x#", b"TRVDP01#"), (b"TRVYP14x#", b"TRVZP14#"), (b"IWAP02,x#", b"IWBP02#"), (b"IWAP03,x#", b"IWBP03#"),
         (b"IWAP10x#", b"IWBP10#"),
         (b"IWAP49,68#", b"IWBP49#"),
         (b"IWAPHT,1#", b"IWBPHT#"), (b"IWAPHP,1#", b"IWBPHP#"), (b"IWAP50,1#", b"IWBP50#"),
