@@ -30,7 +30,7 @@ MAX_DEVICES = 64
 class EnvironmentState(RuleState):
     """`gas` device -> told level (1 pre-alarm, 2 alarm, 3 the detector's own), `co` device -> last value above the first step,
     `room` device -> what was told; `smoky` and `wet` device -> id of the alarm that lasts; `valves` valve -> tries made, `faulty`
-    those that gave up; `values` device -> last temperature."""
+    those that gave up, `closed` what each valve said last; `values` device -> last temperature."""
 
     gas: dict[str, int] = {}
     co: dict[str, float] = {}
@@ -40,6 +40,7 @@ class EnvironmentState(RuleState):
     wet: dict[str, str] = {}
     valves: dict[str, int] = {}
     faulty: list[str] = []
+    closed: dict[str, bool] = {}
     causes: dict[str, str] = {}
     values: dict[str, float] = {}
 
@@ -80,7 +81,8 @@ class EnvironmentRule:
         if isinstance(body, Measurement):
             return None if body.stored else self._value(state, event, body, context)
         if isinstance(body, CommandResult):
-            if body.verb == Verb.VALVE.value and body.status is CommandStatus.DONE:
+            # A hub's "done" means that the order went through. A valve that has ever told its state must tell it now.
+            if body.verb == Verb.VALVE.value and body.status is CommandStatus.DONE and event.device not in state.closed:
                 return _valve_done(state, event.device, context)
             return None
         assert isinstance(body, Occurrence)
@@ -243,10 +245,12 @@ class EnvironmentRule:
             facts = context.directory.device(valve)
             if valve in state.valves or (facts and facts.role == other_role):
                 continue
+            commands.append(context.command(Verb.VALVE, valve, {"open": False}, cause=cause))
+            if state.closed.get(valve):
+                continue  # it stands closed and will not say so again; the order costs nothing
             state.valves[valve] = 1
             state.causes[f"valve {valve}"] = cause
             state.timers[f"valve|{valve}"] = context.steady_ms + context.settings["retry_s"] * 1000
-            commands.append(context.command(Verb.VALVE, valve, {"open": False}, cause=cause))
         return commands
 
     def _retry(self, state: EnvironmentState, valve: str, context: Context) -> Decision | None:
@@ -264,6 +268,8 @@ class EnvironmentRule:
         return Decision([context.event(_valve_fault(valve, State.START, why, context), cause=cause)])
 
     def _valve(self, state: EnvironmentState, event: Event, body: Occurrence, context: Context) -> Decision | None:
+        if event.device in state.closed or len(state.closed) < MAX_DEVICES:
+            state.closed[event.device] = body.state is not State.END
         if body.state is not State.END:
             return _valve_done(state, event.device, context)
         is_gas = any(level >= 2 for level in state.gas.values())

@@ -9,7 +9,7 @@ Battery: notice, alarm by day, alarm at any hour. Off the wrist: after a while b
 
 from __future__ import annotations
 
-from drivers.events import DeviceHealth, Event, Occurrence
+from drivers.events import CommandResult, DeviceHealth, Event, Occurrence
 from drivers.vocabulary import OccurrenceKind, Severity, State
 from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event
 from gateway.rules.schedule import DAY_MS, day_of, epoch_of, minute_of_day, parse_window
@@ -64,7 +64,10 @@ class SupervisionRule:
 
     def key(self, event: Event, directory: Directory) -> str | None:
         """Whose state an event belongs to."""
-        return None if is_rule_event(event) or event.device.startswith(("person:", "gateway")) else event.device
+        if is_rule_event(event) or event.device.startswith(("person:", "gateway")):
+            return None
+        # A result without a frame behind it is the gateway's own word about a command, not a sign of the device.
+        return None if type(event.body) is CommandResult and event.evidence is None else event.device
 
     def apply(self, state: SupervisionState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from drivers.events import CommandResult, CommandStatus, Event
 from gateway.rules.supervision import SupervisionRule
 from tests.gateway.rules.scene import Scene, lines
 
@@ -87,3 +88,11 @@ def test_what_was_silent_while_the_gateway_was_off_gets_grace() -> None:
     scene.restart()
     assert scene.play("14:29:00 .") == []
     assert scene.play("14:31:00 .") == lines("14:30:00 supervision offline start warning (radar:1)")
+
+
+def test_the_gateways_own_word_about_a_command_is_no_sign_of_the_device() -> None:
+    scene = Scene([SupervisionRule()])
+    scene.play("12:00:00 .")
+    body = CommandResult(command="c", verb="siren", status=CommandStatus.ACCEPTED)
+    scene.send([Event(device="siren:1", at_ms=scene.now.ms, body=body)])
+    assert scene.play("14:00:00 .") == []
