@@ -1,0 +1,1 @@
+"""H02 trackers: Sinotrack, LK, Reachfar and "HQ" watches."""
