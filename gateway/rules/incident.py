@@ -201,13 +201,15 @@ class IncidentRule:
         since, item.last_ms, item.last = now - item.last_ms, now, event.id
         item.count += 1
         is_new = event.device not in item.sources and body.state is State.START
+        # A tracker repeats its alarm bit in every frame: only a new start or a momentary press is another press.
+        is_press = is_new or body.state is State.PULSE
         if is_new and len(item.sources) < 16:
             item.sources = [*item.sources, event.device]
         self._arm(state, slot, item, context)
         word = None
         if severity > item.severity:
             item.severity, item.kind, word = severity, body.kind, "raised"
-        elif body.kind is _K.SOS and 2000 <= since <= context.settings["escalate_s"] * 1000:
+        elif body.kind is _K.SOS and is_press and 2000 <= since <= context.settings["escalate_s"] * 1000:
             word = "escalate"
         elif is_new:
             word = "joined"

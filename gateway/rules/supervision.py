@@ -97,7 +97,8 @@ class SupervisionRule:
         gap = now - state.seen_ms
         if state.seen_ms and gap < max(BURST_MS, min(state.gap_ms // 4, BURST_MOST_MS)) and not state.is_offline:
             return None
-        if state.seen_ms:
+        is_known = bool(state.seen_ms)
+        if is_known:
             is_new = now - state.first_ms < KNOWN_MS and not state.is_offline
             learnt = gap if is_new else min(gap, 2 * state.gap_ms + SLACK_MS)
             state.gap_ms = max(learnt, int(state.gap_ms * 0.5 ** (gap / HALF_LIFE_MS)))
@@ -108,7 +109,8 @@ class SupervisionRule:
         if not state.is_offline:
             return None
         state.is_offline = False
-        body = Occurrence(kind=_K.OFFLINE, state=State.END, detail=context.key, explain=context.why(numbers={"silent_s": gap / 1000}))
+        why = context.why(numbers={"silent_s": gap / 1000} if is_known else None)
+        body = Occurrence(kind=_K.OFFLINE, state=State.END, detail=context.key, explain=why)
         return Decision([context.event(body)])
 
     def _limit_ms(self, state: SupervisionState, context: Context) -> int:
@@ -130,8 +132,9 @@ class SupervisionRule:
         if state.is_offline:
             return None
         state.is_offline = True
-        silent = (context.steady_ms - state.seen_ms) / 1000
-        numbers = {"silent_s": silent, "interval_s": state.gap_ms / 1000}
+        numbers = {"interval_s": state.gap_ms / 1000}
+        if state.seen_ms:
+            numbers["silent_s"] = (context.steady_ms - state.seen_ms) / 1000
         why = context.why(settings=("missed", "limit_h", "mains_min"), inputs=[state.last], numbers=numbers)
         body = Occurrence(kind=_K.OFFLINE, state=State.START, detail=context.key, explain=why)
         return Decision([context.event(body, cause=state.last)])

@@ -26,6 +26,13 @@ SCRIPTS = {
         12:00:15 incident incident pulse emergency (escalate: sos)
         """,
     ),
+    "a tracker that repeats its alarm bit has not been pressed again": (
+        "12:00:00 watch:1 sos start\n12:00:10 watch:1 sos start\n12:00:20 watch:1 sos start\n12:00:25 pendant:1 sos start",
+        """
+        12:00:00 incident incident start emergency (opened: sos)
+        12:00:25 incident incident pulse emergency (escalate: sos)
+        """,
+    ),
     "a call for help and a fall are two matters": (
         "12:00:00 pendant:1 sos\n12:00:01 pendant:1 fall",
         """
