@@ -153,7 +153,7 @@ class Minifinder:
             return Output(events=[command.result(CommandStatus.FAILED, now, why)])
         try:
             texts = speak(command.args)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             return Output(events=[command.result(CommandStatus.FAILED, now, str(error))])
         sent = [(self._password + text).encode() for text in texts]
         self._requests.open("3", command, now.s, repeat=b"" if command.verb in (Verb.LISTEN_IN, Verb.RAW_TEXT) else sent[0])

@@ -170,7 +170,7 @@ class Minifinder2:
             return Output(events=[command.result(CommandStatus.FAILED, now, detail)])
         try:
             message = speak(command.args)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             return Output(events=[command.result(CommandStatus.FAILED, now, str(error))])
         self._sequence = self._sequence % 0xFFFF + 1
         sent = wire.encode(message._replace(sequence=self._sequence))

@@ -188,7 +188,7 @@ class Trv:
             )
         try:
             code, fields = speak(command.args)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             return Output(events=[command.result(CommandStatus.FAILED, now, str(error))])
         self._serial_s = max(self._serial_s + 1, now.ms // 1000)
         serial = f"{datetime.fromtimestamp(self._serial_s, UTC):%H%M%S}"
@@ -210,7 +210,8 @@ class Trv:
         return output
 
     def _wake_s(self) -> float | None:
-        return min((s for s in (self._requests.wake_s, self._doubt_s) if s is not None), default=None)
+        asked_s, doubt_s = self._requests.wake_s, self._doubt_s
+        return doubt_s if asked_s is None else asked_s if doubt_s is None else min(asked_s, doubt_s)
 
     def _take(self, found: TrvMessage | Reject, frame: Frame, output: Output) -> None:
         if isinstance(found, Reject):

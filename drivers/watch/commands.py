@@ -166,7 +166,7 @@ def _pair(entry: Any) -> str:
         name, number = entry
     else:
         name = number = entry
-    return f"{_phone(number)},{_utf16(str(name)[:10])}"
+    return f"{_phone(number)},{_utf16(str(name or number)[:10])}"
 
 
 def _whitelist(args: dict[str, Any]) -> Spoken:

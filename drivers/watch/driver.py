@@ -127,7 +127,7 @@ class Watch:
             if not self._address.id or self._requests.is_full:
                 raise commands.BadArgumentError("the watch is not connected" if not self._address.id else "too many commands are waiting")
             spoken = self._spoken(command)
-        except commands.BadArgumentError as error:
+        except (commands.BadArgumentError, TypeError) as error:
             return Output(events=[command.result(CommandStatus.FAILED, now, str(error))])
         frames = [self._write(kind, body) for kind, body in ((spoken.kind, spoken.body), *spoken.more)]
         output = Output(replies=[Send(data) for data in frames])
@@ -166,7 +166,8 @@ class Watch:
             pass  # a damaged state is no reason not to serve the watch
 
     def _wake_s(self) -> float | None:
-        return min((s for s in (self._requests.wake_s, self._doubt_s) if s is not None), default=None)
+        asked_s, doubt_s = self._requests.wake_s, self._doubt_s
+        return doubt_s if asked_s is None else asked_s if doubt_s is None else min(asked_s, doubt_s)
 
     def _spoken(self, command: Command) -> commands.Spoken:
         if command.verb is not Verb.REMIND or command.args.get("kind") == "medicine":

@@ -50,7 +50,7 @@ class Requests(Generic[T]):
     @property
     def wake_s(self) -> float | None:
         """The earliest deadline."""
-        return min((waiting.deadline_s for waiting in self._waiting), default=None)
+        return min(waiting.deadline_s for waiting in self._waiting) if self._waiting else None
 
     def open(self, key: str, token: T, now_s: float, *, repeat: bytes = b"") -> None:
         """Wait for the answer `key`; `repeat` is said once more at the first time-out."""

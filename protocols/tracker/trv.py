@@ -27,6 +27,8 @@ _PARTIAL = re.compile(rb"[A-Z]{1,3}(?:[ACYBDZ](?:P[0-9A-Z]?)?)?\Z")
 _BINARY = re.compile(rb"(?:TRV|[A-Z]{2})AP(?:07|42),(\d{8,14}),(\d{1,4}),(\d{1,4}),(\d{1,5}),")
 _ADDRESS = re.compile(rb"(?:[0-9A-Fa-f]{2}[-:]){5}[0-9A-Fa-f]{2}")
 FRAME_LIMIT = 70_000
+MAX_HASHES = 64
+"""More `#` than this in one list are no names: the search must not cost more than the stream is worth."""
 HEADER_BYTES = 7
 
 HEARTBEATS = frozenset({"AP00", "AP03", "CP01"})
@@ -142,11 +144,11 @@ def cut(buffer: bytes, start: int, *, impatient: bool = False) -> Cut:
                 return Cut(junk=begin - start, size=end + 1 - begin)
     following = _START.search(buffer, header.end())
     limit = following.start() if following else len(buffer)
-    last, at = -1, buffer.find(b"#", begin, limit)
+    last, at, refused = -1, buffer.find(b"#", begin, limit), 0
     while at >= 0:
-        if _is_complete(buffer[begin:at]):
+        if refused >= MAX_HASHES or _is_complete(buffer[begin:at]):
             return Cut(junk=begin - start, size=at + 1 - begin)
-        last, at = at, buffer.find(b"#", at + 1, limit)
+        last, at, refused = at, buffer.find(b"#", at + 1, limit), refused + 1
     if last >= 0 and (following or impatient):
         return Cut(junk=begin - start, size=last + 1 - begin)
     # The next header without an end before it: this frame was cut short.

@@ -27,9 +27,10 @@ from protocols.framing import Cut, Framer
 HEADER = re.compile(rb"\[([0-9A-Za-z]{2})\*([0-9A-Za-z]{1,20})\*(?:([0-9A-Za-z]{4})\*(?=[0-9A-Fa-f]{4}\*))?([0-9A-Fa-f]{4})\*")
 HEADER_BYTES = 36
 _PARTIAL = re.compile(rb"\[[^\[\],]{0,%d}\Z" % HEADER_BYTES)
-_BRACKET = re.compile(rb"[\[\]]")
 _MAC = re.compile(rb"(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}").fullmatch
 
+MAX_BRACKETS = 64
+"""More `]` than this in one text are no names: the search must not cost more than the stream is worth."""
 FRAME_LIMIT = 70_000
 """LLLL can say 65535; header and escapes of a short voice part come on top."""
 
@@ -170,25 +171,32 @@ def _whole_frames(data: bytes, out: list[WatchMessage | Reject]) -> bytes:
 
 def _end(buffer: bytes, body: int, length: int) -> int:
     """Index of the `]` that ends the frame, or of the `[` of the next one when this was cut short; -1 = more bytes needed."""
-    last = -1
-    for bracket in _BRACKET.finditer(buffer, body):
-        at = bracket.start()
-        if buffer[at] == 0x5B:
-            if HEADER.match(buffer, at):
-                return last if last >= 0 else at
-            continue
-        size = at - body
-        if size == length or _is_complete(buffer[body:at], length):
+    following = HEADER.search(buffer, body)
+    limit = following.start() if following else len(buffer)
+    first = at = buffer.find(b"]", body, limit)
+    kind = buffer[body : body + 12].split(b",", 1)[0].decode("ascii", "replace").upper()
+    if kind in TEXT_FIELDS and first >= 0:
+        # Audio holds no bracket when it is escaped (and its escapes were counted or not); unescaped, the length must be right.
+        if len(unescape(buffer[body:first])) == length:
+            return first
+        at = buffer.find(b"]", body + length, limit)
+        if at >= 0:
             return at
-        last = at
-    return -1
+    refused = 0
+    while at >= 0:
+        refused += 1
+        if at - body == length or refused > MAX_BRACKETS or _is_complete(buffer[body:at], length):
+            return at
+        at = buffer.find(b"]", at + 1, limit)
+    if following is None:
+        return -1
+    last = buffer.rfind(b"]", body, limit)
+    return last if last >= 0 else limit
 
 
 def _is_complete(content: bytes, length: int) -> bool:
-    """Whether a frame may end here although its length says something else."""
+    """Whether a frame of text may end here although its length says something else."""
     kind = content.split(b",", 1)[0].decode("ascii", "replace").upper()
-    if kind in TEXT_FIELDS:
-        return len(content) >= length or len(unescape(content)) == length
     if not kind.startswith(POSITION_PREFIXES):
         return True
     fields = content.split(b",")[2 if kind == "PP" else 1 :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from typing import Any
 
 import pytest
@@ -47,6 +48,15 @@ def test_a_split_anywhere_loses_nothing(cut: int) -> None:
 @pytest.mark.parametrize("junk", [b"\x00", b"\xab", b"\xab\xab", b"\xab\x10\xff\xff", b"\xab\x10\x09\x00\x00\x00\x00\x00\x05", SOS[:20]])
 def test_a_frame_behind_junk_is_found(junk: bytes) -> None:
     assert (1, 5) in shown(Connection().receive(junk + SOS + SOS))
+
+
+@pytest.mark.parametrize("mark", [b"\xab", b"\xab\x10\x00\x10\x00\x00\x00\x00\x01", b"\xab\x10\x09\x00\x00\x00\x00\x00\x01"])
+def test_a_hostile_flood_costs_no_more_than_its_length(mark: bytes) -> None:
+    connection, flood = Connection(), mark * (60_000 // len(mark))
+    before = time.process_time()
+    for at in range(0, len(flood), 1000):
+        connection.receive(flood[at : at + 1000])
+    assert time.process_time() - before < 3
 
 
 def test_a_wrong_crc_is_counted_as_integrity_and_costs_no_neighbour() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -78,6 +79,16 @@ def test_a_name_with_commas_is_kept() -> None:
 
 def test_a_frame_cut_short_does_not_take_the_next_one_with_it() -> None:
     assert kinds(WatchConnection().receive(LK[:-6] + LK)) == ["NOT_OURS", "LK"]
+
+
+@pytest.mark.parametrize("start", [b"[3G*8800000015*FFFF*TK,", b"[3G*8800000015*FFFF*" + NAMES.partition(b"a]b")[0], b"[3G*1*0000*JXTK,"])
+@pytest.mark.parametrize("mark", [b"]", b"[", b"a]", b"}\x03"])
+def test_a_hostile_flood_costs_no_more_than_its_length(start: bytes, mark: bytes) -> None:
+    connection, flood = WatchConnection(), start + mark * 60_000
+    before = time.process_time()
+    for at in range(0, len(flood), 1000):
+        connection.receive(flood[at : at + 1000])
+    assert time.process_time() - before < 3
 
 
 def test_line_ends_between_frames_are_not_refused() -> None:
