@@ -1,0 +1,1 @@
+"""Xiaomi sensors, buttons, locks and scales (BLE advertisements)."""
