@@ -7,6 +7,7 @@ sits still flickers between still and moving, so the end of a motion is held bac
 from __future__ import annotations
 
 from drivers.api import (
+    Body,
     Command,
     CommandStatus,
     DeviceHealth,
@@ -117,46 +118,42 @@ class Ld2410:
             if isinstance(item, Reject):
                 output.rejects.append(item)
                 continue
-            part = frame.part(item)
             if self._silence.heard(frame.received.s):
-                output.events.append(part.event(self._device, Occurrence(kind=_K.OFFLINE, state=State.END)))
+                output.events.append(frame.part(item).event(self._device, Occurrence(kind=_K.OFFLINE, state=State.END)))
             try:
                 message = hilink.meaning(item)
             except RemoteProtocolError as error:
                 output.rejects.append(error.reject())
                 continue
             if isinstance(message, Presence):
-                self._report(message, part, output)
+                bodies = self._report(message, frame.received.s)
+                if bodies:
+                    part = frame.part(item)
+                    output.events += [part.event(self._device, body) for body in bodies]
             elif isinstance(message, Ack):
-                self._acknowledged(message, part, output)
+                self._acknowledged(message, frame.part(item), output)
 
-    def _report(self, report: Presence, frame: Frame, output: Output) -> None:
+    def _report(self, report: Presence, now_s: float) -> list[Body]:
         if report.status >= CALIBRATING:
             # A calibrating radar sees nothing; what it said last stays.
-            return
+            return []
+        bodies: list[Body] = []
         present = report.status != 0
         if present != self._presence:
             self._presence = present
-            body = Occurrence(kind=_K.PRESENCE, state=State.START if present else State.END)
-            output.events.append(frame.event(self._device, body))
-        now_s = frame.received.s
-        if report.status & 1:
+            bodies.append(Occurrence(kind=_K.PRESENCE, state=State.START if present else State.END))
+        moving = bool(report.status & 1)
+        if moving:
             self._moved_s = now_s
-            self._move(True, frame, output)
-        elif self._motion is None or not present or now_s - self._moved_s >= self._hold_s:
-            self._move(False, frame, output)
-        if not present or not report.detection_distance_cm:
-            return
-        if self._distance_s is None or now_s - self._distance_s >= self._report_s:
-            self._distance_s = now_s
-            measured = Measurement(quantity=Quantity.DISTANCE, value=report.detection_distance_cm / 100)
-            output.events.append(frame.event(self._device, measured))
-
-    def _move(self, moving: bool, frame: Frame, output: Output) -> None:
-        if moving != self._motion:
+        is_held = self._motion and present and now_s - self._moved_s < self._hold_s
+        if moving != self._motion and not (is_held and not moving):
             self._motion = moving
-            body = Occurrence(kind=_K.MOTION, state=State.START if moving else State.END)
-            output.events.append(frame.event(self._device, body))
+            bodies.append(Occurrence(kind=_K.MOTION, state=State.START if moving else State.END))
+        is_due = self._distance_s is None or now_s - self._distance_s >= self._report_s
+        if present and report.detection_distance_cm and is_due:
+            self._distance_s = now_s
+            bodies.append(Measurement(quantity=Quantity.DISTANCE, value=report.detection_distance_cm / 100))
+        return bodies
 
     def _acknowledged(self, ack: Ack, frame: Frame, output: Output) -> None:
         values = {key: str(value) for key, value in ack.values.items()}

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from drivers.api import (
+    Body,
     Command,
     CommandStatus,
     DeviceHealth,
@@ -133,18 +134,17 @@ class Ld2450:
     def wake(self, now: Instant) -> Output:
         """First call: firmware and tracking mode. Later: who stays too long, repetitions, silence."""
         output = Output()
-        frame = Frame(data=b"", received=now, transport=Transport.SERIAL)
-        self._take(self._scanner.expire(now.s), frame, output)
+        self._take(self._scanner.expire(now.s), Frame(data=b"", received=now, transport=Transport.SERIAL), output)
         if not self._probed:
             self._probed = True
             for question in hilink.conversation([(*QUERIES[name], None) for name in ("firmware", "tracking")]):
                 self._exchange.ask(question)
         for place in self._places:
-            self._time(place, frame, output)
+            output.events += [_now_event(self._device, body, now) for body in self._too_long(place, now.s)]
         _, gone = self._silence.wake(now.s)
         if gone:
             body = Occurrence(kind=_K.OFFLINE, state=State.START, detail="the radar is silent")
-            output.events.append(Event(device=self._device, at_ms=now.ms, body=body, time_quality=TimeQuality.RECEIVED))
+            output.events.append(_now_event(self._device, body, now))
         self._ask(now, output)
         output.wake_s = self._next_wake(now.s)
         return output
@@ -154,35 +154,37 @@ class Ld2450:
             if isinstance(item, Reject):
                 output.rejects.append(item)
                 continue
-            part = frame.part(item)
             if self._silence.heard(frame.received.s):
-                output.events.append(part.event(self._device, Occurrence(kind=_K.OFFLINE, state=State.END)))
+                output.events.append(frame.part(item).event(self._device, Occurrence(kind=_K.OFFLINE, state=State.END)))
             try:
                 message = hilink.meaning(item)
             except RemoteProtocolError as error:
                 output.rejects.append(error.reject())
                 continue
             if isinstance(message, Targets):
-                self._report(message.targets, part, output)
+                bodies = self._report(message.targets, frame.received.s)
+                if bodies:
+                    part = frame.part(item)
+                    output.events += [part.event(self._device, body) for body in bodies]
             elif isinstance(message, Ack):
-                self._acknowledged(message, part, output)
+                self._acknowledged(message, frame.part(item), output)
 
-    def _report(self, targets: tuple[Target, ...], frame: Frame, output: Output) -> None:
-        now_s = frame.received.s
+    def _report(self, targets: tuple[Target, ...], now_s: float) -> list[Body]:
+        bodies: list[Body] = []
         for place in self._places:
             if any(place.holds(target) for target in targets):
                 place.seen_s = now_s
                 if not place.occupied:
                     place.since_s, place.warned = now_s, False
-                    self._say(place, True, frame, output)
+                    bodies.append(self._change(place, True))
             elif self._is_over(place, now_s):
-                self._say(place, False, frame, output)
-            self._time(place, frame, output)
+                bodies.append(self._change(place, False))
+            bodies += self._too_long(place, now_s)
         if targets and (self._distance_s is None or now_s - self._distance_s >= self._report_s):
             self._distance_s = now_s
             nearest = min(math.hypot(target.x_mm, target.y_mm) for target in targets)
-            measured = Measurement(quantity=Quantity.DISTANCE, value=round(nearest / 1000, 3))
-            output.events.append(frame.event(self._device, measured))
+            bodies.append(Measurement(quantity=Quantity.DISTANCE, value=round(nearest / 1000, 3)))
+        return bodies
 
     def _is_over(self, place: Occupancy, now_s: float) -> bool:
         """Whether an end is due: of the room also at the first report, so that an empty one is known."""
@@ -190,26 +192,20 @@ class Ld2450:
             return place is self._room
         return place.occupied and now_s - place.seen_s >= self._hold_s
 
-    def _time(self, place: Occupancy, frame: Frame, output: Output) -> None:
-        """Warns once of somebody who stays too long."""
-        deadline_s = place.deadline_s
-        if deadline_s is None or frame.received.s < deadline_s:
-            return
-        place.warned = True
-        body = Occurrence(
-            kind=_K.ZONE_OCCUPIED,
-            state=State.START,
-            severity=Severity.WARNING,
-            place=place.name,
-            detail=f"longer than {place.minutes:g} minutes",
-        )
-        output.events.append(frame.event(self._device, body))
-
-    def _say(self, place: Occupancy, occupied: bool, frame: Frame, output: Output) -> None:
+    def _change(self, place: Occupancy, occupied: bool) -> Occurrence:
         place.occupied = occupied
         kind = _K.PRESENCE if place is self._room else _K.ZONE_OCCUPIED
-        body = Occurrence(kind=kind, state=State.START if occupied else State.END, place=place.name)
-        output.events.append(frame.event(self._device, body))
+        return Occurrence(kind=kind, state=State.START if occupied else State.END, place=place.name)
+
+    @staticmethod
+    def _too_long(place: Occupancy, now_s: float) -> list[Body]:
+        """Warns once of somebody who stays too long."""
+        deadline_s = place.deadline_s
+        if deadline_s is None or now_s < deadline_s:
+            return []
+        place.warned = True
+        detail = f"longer than {place.minutes:g} minutes"
+        return [Occurrence(kind=_K.ZONE_OCCUPIED, state=State.START, severity=Severity.WARNING, place=place.name, detail=detail)]
 
     def _acknowledged(self, ack: Ack, frame: Frame, output: Output) -> None:
         values = {key: str(value) for key, value in ack.values.items()}
@@ -237,6 +233,11 @@ class Ld2450:
         if not self._probed:
             wishes.append(now_s)
         return min((wish for wish in wishes if wish is not None), default=None)
+
+
+def _now_event(device: str, body: Body, now: Instant) -> Event:
+    """An event that no frame proves, only the time that went by."""
+    return Event(device=device, at_ms=now.ms, body=body, time_quality=TimeQuality.RECEIVED)
 
 
 def _zones(rows: list[Any]) -> list[Occupancy]:

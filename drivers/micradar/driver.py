@@ -121,17 +121,17 @@ class MicRadar:
             if isinstance(item, Reject):
                 output.rejects.append(item)
                 continue
-            part = frame.part(item)
             if self._silence.heard(frame.received.s):
-                output.events.append(part.event(self._device, Occurrence(kind=_K.OFFLINE, state=State.END)))
+                output.events.append(frame.part(item).event(self._device, Occurrence(kind=_K.OFFLINE, state=State.END)))
             try:
                 message = micradar.meaning(item)
             except RemoteProtocolError as error:
                 output.rejects.append(error.reject())
                 continue
-            bodies = self._meaning.bodies(message.name, message.values, frame.received.s)
-            bodies += self._own(message.name, message.values)
-            output.events += [part.event(self._device, body) for body in bodies]
+            bodies = self._meaning.bodies(message.name, message.values, frame.received.s) + self._own(message.name, message.values)
+            if bodies:
+                part = frame.part(item)
+                output.events += [part.event(self._device, body) for body in bodies]
             self._settle(message, frame.received, output)
 
     def _own(self, name: str, values: Mapping[str, Any]) -> list[Body]:

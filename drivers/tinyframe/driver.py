@@ -152,15 +152,18 @@ class TinyFrameRadar:
                 output.rejects.append(item)
                 continue
             # The check byte of an empty frame may or may not be there: evidence must not depend on it.
-            part = frame.part(item if len(item) > tf.HEAD_BYTES + 1 else item[: tf.HEAD_BYTES])
+            raw = item[: tf.HEAD_BYTES] if len(item) == tf.HEAD_BYTES + 1 else item
             if self._silence.heard(frame.received.s):
-                output.events.append(part.event(self._device, Occurrence(kind=_K.OFFLINE, state=State.END)))
+                output.events.append(frame.part(raw).event(self._device, Occurrence(kind=_K.OFFLINE, state=State.END)))
             try:
                 message = tf.meaning(item, self._model)
             except RemoteProtocolError as error:
                 output.rejects.append(error.reject())
                 continue
-            output.events += [part.event(self._device, body) for body in self._bodies(message)]
+            bodies = self._bodies(message)
+            if bodies:
+                part = frame.part(raw)
+                output.events += [part.event(self._device, body) for body in bodies]
             self._settle(message, frame.received, output)
 
     def _bodies(self, message: tf.Message) -> list[Body]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from protocols.errors import LocalProtocolError, Reason, Reject, RemoteProtocolError
@@ -53,8 +52,7 @@ class Target(NamedTuple):
     resolution_mm: int
 
 
-@dataclass(frozen=True, slots=True)
-class Presence:
+class Presence(NamedTuple):
     """LD2410 report. `status` bit 0 moving, bit 1 still; 4 and above: calibrating. Gate energies only in engineering mode."""
 
     status: int
@@ -70,21 +68,19 @@ class Presence:
     out_pin: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Targets:
+class Targets(NamedTuple):
     """LD2450 report: the occupied slots."""
 
     targets: tuple[Target, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(NamedTuple):
     """Acknowledgement of the command `word`; `values` where its layout is known."""
 
     word: int
     status: int
     data: bytes = b""
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = {}
 
 
 Message = Presence | Targets | Ack
@@ -179,8 +175,7 @@ def _presence(frame: bytes) -> Presence:
     if moving + static > len(rest):
         raise RemoteProtocolError(Reason.RANGE, f"{moving} and {static} gates expected, got {len(rest)} bytes", frame)
     tail = rest[moving + static :]
-    return replace(
-        Presence(*basic),
+    return Presence(*basic)._replace(
         engineering=True,
         moving_gates=tuple(rest[:moving]),
         static_gates=tuple(rest[moving : moving + static]),

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from protocols.bits import sign_magnitude
@@ -47,15 +46,14 @@ INSTALL_HEIGHT_CM = (220, 300)
 """Heights between which the fall radars work; outside falls are missed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One frame. `name` and `values` are filled where the table knows (ctrl, cmd); `is_reply` when bit 7 of cmd marks an answer."""
 
     ctrl: int
     cmd: int
     data: bytes = b""
     name: str = ""
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = {}
     is_reply: bool = False
 
 

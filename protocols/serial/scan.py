@@ -46,6 +46,11 @@ class Scanner:
 
     def feed(self, data: bytes, now_s: float = 0.0) -> list[bytes | Reject]:
         """Frames and refusals that `data` completes, in order."""
+        if not self._buffer and not self._told and not self._junk_bytes and data.startswith(self._header) and data:
+            # One read, one frame: the usual case.
+            verdict = self._judge(data, 0)
+            if verdict == len(data):
+                return [data]
         out = self.expire(now_s)
         pending = len(self._buffer)
         self._scan(self._buffer + data if pending else data, out)

@@ -19,10 +19,9 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import reduce
 from operator import xor
-from typing import Any
+from typing import Any, NamedTuple
 
 from protocols.errors import LocalProtocolError, Reason, Reject, RemoteProtocolError
 from protocols.serial.scan import NOT_A_START, Scanner
@@ -50,15 +49,14 @@ TARGET_BYTES = 20
 AREA_BYTES = 24
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One frame. `name` and `values` are filled where type, length and model are known."""
 
     type: int
     data: bytes = b""
     id: int = 0
     name: str = ""
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = {}
 
 
 def check8(data: bytes) -> int:

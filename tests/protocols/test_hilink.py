@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -36,7 +35,7 @@ def shown(message: Any) -> dict[str, Any]:
         return {"targets": [target._asdict() for target in message.targets]}
     if isinstance(message, Ack):
         return {"ack": True, **message.values}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(message).items()}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in message._asdict().items()}
 
 
 def assert_contains(got: dict[str, Any], want: dict[str, Any]) -> None:
@@ -88,7 +87,7 @@ def test_targets_go_both_ways(rows: list[tuple[int, int, int, int]]) -> None:
 @given(st.integers(0, 9), st.integers(0, 65535), st.lists(st.integers(0, 100), min_size=1, max_size=9))
 def test_presence_goes_both_ways(status: int, distance: int, gates: list[int]) -> None:
     plain = Presence(status, distance, 1, 2, 3, 4)
-    full = dataclasses.replace(plain, engineering=True, moving_gates=tuple(gates), static_gates=tuple(gates), light=9, out_pin=1)
+    full = plain._replace(engineering=True, moving_gates=tuple(gates), static_gates=tuple(gates), light=9, out_pin=1)
     assert hilink.decode(hilink.encode(plain)) == plain and hilink.decode(hilink.encode(full)) == full
 
 
