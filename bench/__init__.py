@@ -1,0 +1,1 @@
+"""Measures of Anhu: each prints one JSON object, ratios come from one run. `python -m bench [NAME ...]`."""
