@@ -33,6 +33,9 @@ IMEI, HEARTBEAT, ADDRESS, TIME = 0x01, 0x10, 0x11, 0x12
 BODY_LIMIT = 4096
 """The document says about 1 kB; firmware sends 1.3 kB after an outage."""
 
+_ACK_BODY = b"\x7f\x01\x00"
+_ACK_HEAD = HEADER.pack(START, 0, len(_ACK_BODY), crc16_xmodem(_ACK_BODY), 0)[:6]
+
 Item = tuple[int, bytes]
 """Key and value."""
 
@@ -193,7 +196,7 @@ def encode(message: Message) -> bytes:
 
 def acknowledgement(message: Message) -> bytes:
     """The ordinary answer: response 00, success, with the sequence of the question."""
-    return encode(Message(RESPONSE, ((0x00, b""),), message.sequence, flags=0))
+    return _ACK_HEAD + message.sequence.to_bytes(2, "little") + _ACK_BODY
 
 
 def time_answer(message: Message, epoch_s: int) -> bytes:
