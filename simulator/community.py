@@ -127,15 +127,20 @@ LIVELY = Rates(heartbeat_s=10.0, walking_s=3.0, resting_s=8.0, health_s=12.0, se
 
 
 def build(
-    residents: int, *, seed: int, rates: Rates = DAILY, make_plan: Callable[[Community], Iterator[Happening]] | None = None
+    residents: int,
+    *,
+    seed: int,
+    rates: Rates = DAILY,
+    make_plan: Callable[[Community], Iterator[Happening]] | None = None,
+    pack: tuple[str, ...] | None = None,
 ) -> Community:
-    """A community of so many residents, each with the pack of a persona."""
+    """A community of so many residents, each with the pack of a persona, or all with the same `pack`."""
     dice = random.Random(f"community {seed}")
     people, members = [], []
     for n in range(residents):
         person = _resident(dice, n, PERSONAS[n % len(PERSONAS)])
         people.append(person)
-        for number, item in enumerate(person.persona.pack):
+        for number, item in enumerate(person.persona.pack if pack is None else pack):
             members.append(INSTALL[item](person, n * 10 + number, dice.randrange(1 << 31), rates))
     return Community(seed, tuple(people), tuple(members), make_plan or everyday)
 
@@ -187,7 +192,7 @@ def demo_day(community: Community) -> Iterator[Happening]:
 
 
 def everyday(community: Community) -> Iterator[Happening]:
-    """Ordinary days without end: outings, doors, movement at home; now and then a call for help."""
+    """Ordinary days without end, the plan beginning at midnight: outings, doors, movement at home; now and then a call for help."""
     return heapq.merge(*(_days(resident, community) for resident in community.residents), key=lambda happening: happening.at_s)
 
 
