@@ -1,0 +1,1 @@
+"""Topin pendants: ZX303, ZX612, D-series."""
