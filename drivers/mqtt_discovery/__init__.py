@@ -1,0 +1,1 @@
+"""Devices that announce themselves: Home Assistant discovery (ESPHome and many others), Tasmota, OpenMQTTGateway."""
