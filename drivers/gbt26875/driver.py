@@ -75,6 +75,13 @@ _LOUD = frozenset(
 """Told on every frame that carries them: many detectors never report the end, and the next alarm must not look like the last."""
 
 
+_ROWS: dict[tuple[str, ...], tuple[tuple[int, str, OccurrenceKind, str], ...]] = {
+    names: tuple((1 << i, flag, *SYSTEM_KINDS[flag]) for i, flag in enumerate(names) if flag in SYSTEM_KINDS)
+    for names in (objects.PART_FLAGS, objects.SYSTEM_FLAGS, objects.UNIT_FLAGS)
+}
+_NOTED_BITS = sum(1 << i for i, flag in enumerate(objects.SYSTEM_FLAGS) if flag in NOTED)
+
+
 @dataclass
 class _Pending:
     command: Command
@@ -317,23 +324,24 @@ class Gbt26875:
         self, key: str, place: str, state: int, names: tuple[str, ...], *, fire: OccurrenceKind | None = None, name: str = ""
     ) -> list[Body]:
         """Begin and end of every flag, and what is only noted."""
-        found = set(objects.flags(state, names))
         bodies: list[Body] = []
-        for flag in names:
-            row = SYSTEM_KINDS.get(flag)
-            if row is None:
+        for mask, flag, kind, word in _ROWS[names]:
+            on, path = bool(state & mask), f"{key}|{flag}"
+            if not on and path not in self._active:
                 continue
-            kind, word = row
             if flag == "fire_alarm" and fire is not None:
-                kind, word = fire, "alarm"
+                kind, word = fire, "alarm"  # noqa: PLW2901  # the part tells what its fire bit means
             elif flag == "started" and key.split("/")[2:3] == [str(SOUNDER)]:
-                kind = _K.SIREN
+                kind = _K.SIREN  # noqa: PLW2901  # as above
             where = f"{place} {word}" if flag in OWN_PLACE else place
-            bodies += self._change(f"{key}|{flag}", flag in found, kind, place=where, detail=", ".join(filter(None, (word, name))))
+            bodies += self._change(path, on, kind, place=where, detail=f"{word}, {name}" if name else word)
         # Bit 0 clear alone means test; with other bits set, units in the field leave it clear although they run.
-        bodies += self._change(f"{key}|test", state == 0, _K.TEST, place=place, detail=name or None)
-        noted = [text for flag, text in NOTED.items() if flag in found]
-        return [*bodies, DeviceHealth(parameters={place: ", ".join(noted)})] if noted else bodies
+        if state == 0 or f"{key}|test" in self._active:
+            bodies += self._change(f"{key}|test", state == 0, _K.TEST, place=place, detail=name or None)
+        if state & _NOTED_BITS and names is not objects.UNIT_FLAGS:
+            noted = [text for flag, text in NOTED.items() if flag in objects.flags(state, names)]
+            bodies += [DeviceHealth(parameters={place: ", ".join(noted)})] if noted else []
+        return bodies
 
     def _change(
         self, key: str, on: bool, kind: OccurrenceKind, *, place: str, detail: str | None, severity: Severity | None = None
@@ -371,7 +379,7 @@ class Gbt26875:
                     bodies += self._end_alarms(scope, "cleared by operator")
                 case "manual_alarm":
                     bodies.append(Occurrence(kind=_K.FIRE, state=State.START, place=place, detail="manual alarm", person=who))
-                    self._active[f"{scope}manual|fire_alarm" if scope else "unit|fire_alarm"] = (_K.FIRE.value, place)
+                    self._active[f"{scope or 'unit/'}manual|fire_alarm"] = (_K.FIRE.value, place)
                 case "mute":
                     bodies.append(Occurrence(kind=_K.SIREN, state=State.END, place=place, detail="muted", person=who))
                 case "self_test" | "test":

@@ -17,7 +17,6 @@ Source: GB/T 26875.3-2011 clauses 6.6 and 8.2.2.
 
 from __future__ import annotations
 
-import calendar
 import struct
 from enum import IntEnum
 from typing import NamedTuple
@@ -31,6 +30,11 @@ HEADER_BYTES = 27
 MAX_UNIT = 1024
 MAX_FRAME = HEADER_BYTES + MAX_UNIT + 3
 NOWHERE = "000000000000"
+
+_MONTH_DAYS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_DAYS_BEFORE = tuple(sum(_MONTH_DAYS[:month]) for month in range(13))
+_DAYS_2000 = 10957
+"""Days from 1970 to 2000."""
 
 _HEADER = struct.Struct("<2xHBB6s6s6sHB")
 
@@ -142,9 +146,11 @@ def _civil(fields: tuple[int, ...]) -> int | None:
     second, minute, hour, day, month, year = fields
     if second > 59 or minute > 59 or hour > 23 or not 1 <= month <= 12 or year > 99:
         return None
-    if not 1 <= day <= calendar.monthrange(2000 + year, month)[1]:
+    if not 1 <= day <= _MONTH_DAYS[month] + (month == 2 and year % 4 == 0):
         return None
-    return calendar.timegm((2000 + year, month, day, hour, minute, second)) * 1000
+    # 2000..2099: every fourth year is a leap year.
+    days = _DAYS_2000 + 365 * year + (year + 3) // 4 + _DAYS_BEFORE[month] + (month > 2 and year % 4 == 0) + day - 1
+    return (((days * 24 + hour) * 60 + minute) * 60 + second) * 1000
 
 
 def encode_time(local_ms: int | None, *, bcd: bool = False) -> bytes:

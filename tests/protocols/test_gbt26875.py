@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -245,3 +246,18 @@ def test_a_flood_of_starts_is_bounded() -> None:
     assert good in framer.feed(good + bytes(MAX_FRAME))
     assert not any(isinstance(part, bytes) for part in framer.feed(b"\x00")), "nothing twice"
     assert isinstance(Framer(cut, limit=MAX_FRAME).feed(b"junk" + good)[0], Reject)
+
+
+@settings(max_examples=200)
+@given(st.integers(946684800, 4102444799))
+def test_times_agree_with_the_calendar(at_s: int) -> None:
+    moment = datetime.fromtimestamp(at_s, UTC)
+    raw = bytes((moment.second, moment.minute, moment.hour, moment.day, moment.month, moment.year - 2000))
+    assert encode_time(at_s * 1000) == raw and local_time(raw) == at_s * 1000
+
+
+@pytest.mark.parametrize(
+    "raw", ["3c0000010101", "003c00010101", "00003f010101", "000000000101", "0000003f0101", "0000001d0201", "000000010d01"]
+)
+def test_what_is_no_time(raw: str) -> None:
+    assert local_time(bytes.fromhex(raw)) is None
