@@ -45,7 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments[:1] == ["demo"]:
             demo.hand_over(arguments[1:])
-        args = build().parse_args(arguments)
+        parser = build()
+        args, rest = parser.parse_known_args(arguments)
+        if args.verb == "decode" and len(rest) == 1 and not rest[0].startswith("--"):
+            # argparse takes an optional positional only right behind the others: `decode NAME --stream FILE` is fair all the same.
+            args.file = rest[0]
+        elif rest:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
         handler: Handler = args.handler
         return handler(args)
     except SettingsError as error:

@@ -93,6 +93,9 @@ def _options(pairs: Iterable[str]) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals:
             raise AnhuError(f"--option: K=V expected, got {pair!r}", hint="--option bindkey=231d39c1d7cc1ab1aee224cd096db932")
+        if name == "mapping_file":
+            # Drivers open nothing: the text of the file is their option.
+            name, value = "mapping", "".join(_lines(value))
         options[name] = value
     return options
 

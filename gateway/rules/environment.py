@@ -24,6 +24,8 @@ _CO_CLEAR_PPM = 30.0
 _FLAMES = frozenset({_K.SMOKE, _K.FIRE, _K.HEAT})
 
 _SIREN_S = 180
+WARMING_UP = "warming_up"
+"""Channel of readings that a gas sensor gives before it is warm: they mean nothing yet."""
 MAX_DEVICES = 64
 
 
@@ -131,6 +133,8 @@ class EnvironmentRule:
         return decision
 
     def _value(self, state: EnvironmentState, event: Event, body: Measurement, context: Context) -> Decision | None:
+        if body.channel == WARMING_UP:
+            return None
         device = event.device if body.channel is None else f"{event.device}#{body.channel}"
         if body.quantity is _Q.TEMPERATURE:
             facts = context.directory.device(event.device)

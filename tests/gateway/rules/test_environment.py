@@ -122,3 +122,23 @@ def test_a_restart_between_the_tries_changes_nothing() -> None:
             scene.restart()
         scene.play("12:01:00 .")
     assert whole.said == killed.said
+
+
+def test_a_sensor_that_is_still_cold_cannot_alarm() -> None:
+    from drivers.api import Instant
+    from drivers.events import Event, Measurement
+    from drivers.vocabulary import Quantity
+    from gateway.rules.directory import HouseholdDirectory
+    from gateway.rules.engine import RuleEngine
+    from gateway.rules.settings import RuleSettings
+
+    rules, directory = [EnvironmentRule()], HouseholdDirectory({}, {})
+    engine = RuleEngine(rules, RuleSettings(rules, directory), directory)
+
+    def told(channel: str | None) -> int:
+        body = Measurement(quantity=Quantity.GAS_LEL, value=40, channel=channel)
+        event = Event(id="x", device="winsen:1", subject="r-1", at_ms=1795336215000, received_ms=1795336215000, body=body)
+        return len(engine.apply([event], Instant(1795336215000, 1000.0)).events)
+
+    assert told("warming_up") == 0
+    assert told(None) == 1
