@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date
 from typing import NamedTuple
 
+_BCD = tuple((byte >> 4) * 10 + (byte & 15) if byte >> 4 < 10 and byte & 15 < 10 else 255 for byte in range(256))
+"""Value of each BCD byte; 255 where a nibble is no digit."""
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
@@ -53,10 +55,11 @@ def bcd_ms(data: bytes, *, offset_minutes: int = 0) -> int | None:
     >>> bcd_ms(bytes.fromhex("261122163012"), offset_minutes=480)
     1795336212000
     """
-    text = data.hex()
-    if len(text) != 12 or not text.isdecimal():
+    if len(data) != 6:
         return None
-    year, month, day, hour, minute, second = (int(text[i : i + 2]) for i in range(0, 12, 2))
+    year, month, day, hour, minute, second = map(_BCD.__getitem__, data)
+    if year > 99:
+        return None
     return civil_ms(year, month, day, hour, minute, second, offset_minutes=offset_minutes)
 
 

@@ -13,6 +13,7 @@ the appendix is passed over: neither does a report wait for it, nor does a wrong
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from typing import NamedTuple
 
@@ -169,9 +170,15 @@ def _head(buffer: bytes, at: int) -> int | None:
     return 0
 
 
+_BEHIND_ID = r"(?:[01]\d|2[0-3])[0-5]\d[0-5]\d(?:[0-2]\d|3[01])(?:0\d|1[0-2])\d{4}[0-5]\d{5}..\d{9}.\d{6}.{8}"
+_WHOLE = {5: re.compile(r"24\d{10}" + _BEHIND_ID), 8: re.compile(r"24\d{16}" + _BEHIND_ID)}
+
+
 def _binary_fits(part: bytes, id_bytes: int) -> bool:
     """Whether what is there of a frame can be one: digits where BCD stands, a time and a date."""
     text = part.hex()
+    if len(part) == 24 + id_bytes:
+        return _WHOLE[id_bytes].fullmatch(text) is not None
     at = 2 + 2 * id_bytes
     if not _digits(text[2 : at + 20]) or not _digits(text[at + 22 : at + 31]) or not _digits(text[at + 32 : at + 38]):
         return False
