@@ -91,6 +91,7 @@ class Dc09:
             Option(
                 "accounts", "list", (), "tables: account, key (16, 24 or 32 characters) or key_hex, device (name instead of the account)"
             ),
+            Option("key", "str", "", "AES key of accounts without one of their own (characters or hex)", secret=True),
             Option("accept_unknown", "bool", True, "take messages of accounts that are not listed"),
             Option("check_time", "bool", True, "answer NAK to a stamp outside the window"),
             Option("seconds_old", "int", 40, "how old a stamp may be, s", low=0, high=86400),
@@ -108,6 +109,9 @@ class Dc09:
         values = read_options(self.info, options)
         self._options = values
         self._accounts, self._keys = _accounts(self.info.name, values["accounts"])
+        self._default_keys = _key_candidates(values["key"], "")
+        if self._default_keys is None:
+            raise OptionError(self.info.name, ["key: 16, 24 or 32 characters or hex of as many bytes expected, got <secret>"])
         self._bare = device.removeprefix("dc09:") if device else None
         self._stream = Dc09Stream()
         self._seen: OrderedDict[str, tuple[str, float]] = OrderedDict()
@@ -151,7 +155,7 @@ class Dc09:
             return
         if is_answer(message):
             raise RemoteProtocolError(Reason.UNSUPPORTED, f"an answer ({message.token}) sent to a receiver")
-        keys = self._keys.get(message.account, ())
+        keys = self._keys.get(message.account) or self._default_keys or ()
         if not self._options["accept_unknown"] and message.account not in self._accounts:
             self._answer(message, "NAK", frame, output)
             raise RemoteProtocolError(Reason.UNSUPPORTED, f"account {message.account or 'none'} is not listed")

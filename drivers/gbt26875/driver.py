@@ -250,11 +250,14 @@ class Gbt26875:
         wall_ms = frame.received.ms + self._offset_ms
         unit = objects.decode_unit(message.unit, wall_ms if self._options["time_format"] == "auto" else None)
         output.rejects += unit.rejects
+        told = len(output.events)
         for thing in unit.objects:
             local_ms = getattr(thing, "local_ms", None)
             at_ms = None if local_ms is None or isinstance(thing, objects.Clock | objects.UnitClock) else local_ms - self._offset_ms
             for body in self._bodies(thing, output):
                 output.events.append(frame.event(output.device or "", body, at_ms=at_ms))
+        if len(output.events) == told and unit.objects:
+            output.events.append(frame.event(output.device or "", DeviceHealth(online=True)))
 
     def _bodies(self, thing: objects.Object, output: Output) -> list[Body]:
         match thing:
@@ -263,7 +266,7 @@ class Gbt26875:
             case objects.SystemState():
                 return self._system(thing)
             case objects.UnitState():
-                return self._states("unit", "unit", thing.state, objects.UNIT_FLAGS) or [DeviceHealth(online=True)]
+                return self._states("unit", "unit", thing.state, objects.UNIT_FLAGS)
             case objects.Analogue():
                 return self._analogue(thing, output)
             case objects.Operation():

@@ -260,6 +260,8 @@ class GsmPhone:
                 self._sim(report.state, part, output)
             case at_modem.Call():
                 self._note(f"call {report.id} {report.state} {report.number or 'withheld'}")
+                if report.incoming and report.state in ("incoming", "waiting"):
+                    self._calling(report.number, part, output)
             case at_modem.Sent():
                 self._note(f"reference {report.reference}")
             case at_modem.Started():

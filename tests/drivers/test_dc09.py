@@ -6,9 +6,24 @@ from typing import Any
 
 import pytest
 
-from drivers.api import Command, Frame, Instant, Occurrence, OptionError, Output, Position, TimeQuality, Transport, Trust, Verb
+from drivers.api import (
+    Command,
+    Event,
+    Frame,
+    Instant,
+    Occurrence,
+    OptionError,
+    Output,
+    Position,
+    State,
+    TimeQuality,
+    Transport,
+    Trust,
+    Verb,
+)
 from drivers.dc09.codes import sia
 from drivers.dc09.driver import Dc09
+from drivers.dc09.forward import CODES, link_test, message_of
 from drivers.events import epoch_ms, seal
 from protocols.building.sia_dc09 import Message, acknowledge, decode, decrypt, encode
 from tests.shared import vectors
@@ -174,6 +189,13 @@ def test_an_account_with_a_key_that_speaks_in_clear_keeps_its_alarm_only() -> No
     assert alarm.events[0].trust is Trust.CLAIMED
 
 
+def test_one_key_for_all_accounts() -> None:
+    output = _feed(Dc09({"key": KEY}, None), _sia(1, "Nri1/QA001", key=KEY))
+    assert output.events[0].trust is Trust.AUTHENTICATED and len(output.events) == 1
+    with pytest.raises(OptionError):
+        Dc09({"key": "short"}, None)
+
+
 def test_a_wrong_key_gives_nak() -> None:
     driver = Dc09({"accounts": [{"account": "0A12", "key": "F" * 16}]}, None)
     output = _feed(driver, _sia(1, "Nri1/QA001", key=KEY))
@@ -228,3 +250,28 @@ def test_bad_accounts_name_the_fault_and_not_the_key() -> None:
 def test_commands_are_refused_with_a_result() -> None:
     output = Dc09({}, None).command(Command(id="1", verb=Verb.SIREN, device="dc09:1", args={"on": True}), NOW)
     assert output.events and not output.replies
+
+
+@pytest.mark.parametrize("kind", CODES)
+@pytest.mark.parametrize("contact", [False, True])
+@pytest.mark.parametrize("state", [State.START, State.END])
+def test_what_we_forward_our_own_receiver_understands(kind: Any, state: State, *, contact: bool) -> None:
+    event = Event(device="watch:1", at_ms=NOW.ms, body=Occurrence(kind=kind, state=state))
+    message = message_of(event, account="0A12", sequence=5, now_ms=NOW.ms, zone=7, contact=contact, text="3 [x]/room")
+    assert message is not None
+    output = _feed(Dc09({}, None), encode(message))
+    body = output.events[0].body
+    near = {"fall": "medical", "smoke": "fire", "co_alarm": "gas", "welfare_missed": "inactivity"} if not contact else {"fall": "medical"}
+    assert isinstance(body, Occurrence) and body.kind in (kind, near.get(kind))
+    assert body.state is (State.PULSE if kind == "test" else state)
+    assert _tokens(output) == ["ACK"] and (body.place or "").endswith("007")
+
+
+def test_a_late_event_keeps_its_time_on_the_way() -> None:
+    event = Event(device="watch:1", at_ms=NOW.ms - 3600_000, body=Occurrence(kind="sos"))  # type: ignore[arg-type]
+    message = message_of(event, account="0A12", sequence=5, now_ms=NOW.ms)
+    assert message is not None
+    got = _feed(Dc09({}, None), encode(message)).events[0]
+    assert got.at_ms == event.at_ms and isinstance(got.body, Occurrence) and got.body.stored
+    assert message_of(Event(device="w", at_ms=1, body=Position()), account="1", sequence=1, now_ms=1) is None
+    assert _feed(Dc09({}, None), encode(link_test(account="0A12", now_ms=NOW.ms))).events[0].body.online  # type: ignore[union-attr]

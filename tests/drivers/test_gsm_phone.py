@@ -116,6 +116,8 @@ def test_shared_row(row: dict[str, Any]) -> None:
         assert said == ([] if expect["state"] == "roaming" else ["network_lost start"])
     elif expect.get("reply") == "csq" and expect["rssi_dbm"] is not None:
         assert output.events[0].body == DeviceHealth(rssi_dbm=expect["rssi_dbm"], signal=round((expect["rssi_dbm"] + 113) / 0.62))
+    elif expect.get("reply") == "clcc":
+        assert said == ["incoming_call pulse"], "a call whose +CLIP was lost"
     elif expect.get("state") == "SIM PIN" or expect.get("code") == 10:
         assert said == ["sim_fault start"]
 
