@@ -1,0 +1,1 @@
+"""Badges and beacons: who is in which room, service visits, SOS badges."""
