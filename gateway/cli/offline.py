@@ -53,7 +53,8 @@ def _decode(args: argparse.Namespace) -> int:
         now = Instant(epoch_ms(args.at) if args.at else time.time_ns() // 1_000_000, 1000.0)
     except ValueError as error:
         raise AnhuError(f"--at: {error}", hint="--at 2026-11-22T08:30:00Z") from None
-    stream = driver(options, args.device) if args.stream else None
+    first = driver(options, args.device)
+    stream = first if args.stream else None
     unreadable = 0
     for number, text in enumerate(_lines(args.file), 1):
         if not text.strip():
