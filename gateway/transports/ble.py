@@ -30,7 +30,8 @@ Deliver = Callable[[Frame], Awaitable[None] | None]
 
 RSSI_UNKNOWN = -127
 """What bleak reports where BlueZ has no signal strength (the device was not heard)."""
-WAITING_PER_DEVICE = 32
+WAITING_PER_DEVICE = 128
+"""Two seconds of the fastest device: a busy box may stand still for one."""
 WAITING_IN_ALL = 4096
 MOST_DEVICES = 4096
 """Devices whose last payload is remembered: phones change their address every quarter of an hour."""
