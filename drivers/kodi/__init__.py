@@ -1,0 +1,1 @@
+"""A television with Kodi: SOS key up; texts, sound and volume down."""
