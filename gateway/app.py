@@ -237,11 +237,23 @@ class Gateway:
         from gateway.transports.ble import BleScanner
 
         drivers = list(dict.fromkeys(name for section in self.settings.ble for name in section.drivers))
-        self.adverts = AdvertRouter(self.pipeline, self.inventory, drivers, self.session)
+        options = {name: table for section in self.settings.ble for name, table in section.options.items()}
+        self.adverts = AdvertRouter(self.pipeline, self.inventory, drivers, make=self.session, connect=self._connect_gatt, options=options)
         for section in self.settings.ble:
             scanner = BleScanner(self.clock.now, adapter=section.adapter or None, active=section.active, receiver=section.room)
             self.scanners.append(scanner)
             self.supervisor.start(f"ble {section.adapter or 'default'}", lambda scanner=scanner: scanner.run(self.adverts.deliver))  # type: ignore[misc]  # default binds the loop variable
+
+    def _connect_gatt(self, address: str, session: Session) -> None:
+        """A known device whose values are behind a connection: the first adapter that has heard it connects."""
+        from gateway.transports.ble_gatt import GattSession
+
+        def find(wanted: str) -> Any:
+            return next(filter(None, (scanner.device(wanted) for scanner in self.scanners)), None)
+
+        gatt = GattSession(address, self.clock.now, lambda frame: self.pipeline.feed(session, [frame]), find=find)
+        session.send = gatt.send
+        self.supervisor.start(f"gatt {address}", gatt.run)
 
     async def _start_listener(self, listen: Any) -> None:
         tls = None

@@ -114,6 +114,9 @@ class BleSection(_Section):
     active: Annotated[bool, "active scan (asks for scan responses)"] = True
     drivers: Annotated[list[str], "drivers tried for advertisements"] = msgspec.field(default_factory=lambda: ["bthome"])
     room: Annotated[str, "where this receiver stands"] = ""
+    options: Annotated[
+        dict[str, Any], "options per driver, such as {ble_badge = {badges = [...]}}: it then hears all addresses in one"
+    ] = {}
 
 
 class RulesSection(_Section):

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 30.0
+STOP_S = 3.0
 STEADY_S = 60.0
 """A part that has run so long starts its back-off anew."""
 
@@ -28,10 +29,12 @@ class Supervisor:
         self._tasks.append(asyncio.create_task(self._keep(name, part), name=name))
 
     async def stop(self) -> None:
-        """Cancel every part, last started first, and wait until each has ended."""
+        """Cancel every part, last started first, and wait until each has ended, but not for ever: a part may hang on a dead peer."""
         for task in reversed(self._tasks):
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            _, hanging = await asyncio.wait({task}, timeout=STOP_S)
+            if hanging:
+                structlog.get_logger().warning("part does not stop", part=task.get_name(), waited_s=STOP_S)
         self._tasks.clear()
 
     async def _keep(self, name: str, part: Callable[[], Awaitable[None]]) -> None:

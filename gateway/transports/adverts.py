@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from drivers import registry
-from drivers.api import Driver, Frame, Match, Matcher, Send
+from drivers.api import Driver, Frame, Match, Matcher, Send, Transport
 from gateway.inventory import Inventory
 from gateway.pipeline import Pipeline
 from gateway.session import Session
@@ -17,22 +17,37 @@ STRANGERS = 512
 
 
 class AdvertRouter:
-    """All BLE sessions of a gateway. `make` builds a session for a known device id."""
+    """All BLE sessions of a gateway. `make` builds a session for a known device id, `connect` gives it a way to its values (GATT).
+
+    A driver with an entry in `options` hears all addresses in one session: badges change their address and are known by content.
+    """
 
     def __init__(
-        self, pipeline: Pipeline, inventory: Inventory, drivers: list[str], make: Callable[[type[Driver], dict[str, Any], str], Session]
+        self,
+        pipeline: Pipeline,
+        inventory: Inventory,
+        drivers: list[str],
+        *,
+        make: Callable[[type[Driver], dict[str, Any], str | None], Session],
+        connect: Callable[[str, Session], None],
+        options: dict[str, dict[str, Any]],
     ) -> None:
         self.counts: Counter[str] = Counter()
+        self._connect = connect
+        self._shared = [
+            (driver, make(driver, options[driver.info.name], None)) for driver in map(registry.load, drivers) if driver.info.name in options
+        ]
+        shared = {driver.info.name for driver, _ in self._shared}
         self._pipeline = pipeline
         self._inventory = inventory
-        self._drivers = [registry.load(name) for name in drivers]
+        self._drivers = [registry.load(name) for name in drivers if name not in shared]
         self._make = make
         self._sessions: dict[str, Session] = {}
         self._strangers: OrderedDict[str, Session] = OrderedDict()
 
     def deliver(self, frame: Frame) -> None:
         """One advertisement."""
-        session = self._sessions.get(frame.address) or self._known(frame) or self._stranger(frame)
+        session = self._sessions.get(frame.address) or self._known(frame) or self._together(frame) or self._stranger(frame)
         if session is None:
             self.counts["not ours"] += 1
             return
@@ -44,6 +59,14 @@ class AdvertRouter:
             if row is not None:
                 session = self._make(driver, row.options, row.device)
                 self._sessions[frame.address] = session
+                if Transport.BLE_GATT in driver.info.transports:
+                    self._connect(frame.address, session)
+                return session
+        return None
+
+    def _together(self, frame: Frame) -> Session | None:
+        for driver, session in self._shared:
+            if cast(Any, driver).match(frame) is Match.YES:
                 return session
         return None
 

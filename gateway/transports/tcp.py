@@ -57,6 +57,8 @@ class TcpListener:
         self._room = room
         self._tls = tls
         self._server: asyncio.Server | None = None
+        self._held: set[TcpConnection] = set()
+        self._release: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Open the port. Raises TransportError."""
@@ -76,12 +78,19 @@ class TcpListener:
             now = self._clock.now().s
             for connection in list(self.connections):
                 connection.sweep(now)
-            if not self._room.is_set():
-                for connection in self.connections:
-                    connection.pause(True)
-                await self._room.wait()
-                for connection in self.connections:
-                    connection.pause(False)
+
+    def hold(self, connection: TcpConnection) -> None:
+        """Stop reading from a connection until the disk has caught up."""
+        connection.pause(True)
+        self._held.add(connection)
+        if self._release is None or self._release.done():
+            self._release = asyncio.get_running_loop().create_task(self._go_on(), name="tcp back-pressure")
+
+    async def _go_on(self) -> None:
+        await self._room.wait()
+        held, self._held = self._held, set()
+        for connection in held:
+            connection.pause(False)
 
     async def stop(self) -> None:
         """Close the port and every connection."""
@@ -89,6 +98,8 @@ class TcpListener:
             self._server.close()
         for connection in list(self.connections):
             connection.shut("gateway stops")
+        if self._release is not None:
+            self._release.cancel()
         if self._server is not None:
             await self._server.wait_closed()
 
@@ -134,6 +145,8 @@ class TcpConnection(asyncio.Protocol):
             data, self._first = self._first, b""
         assert self._session is not None
         self._listener._pipeline.feed(self._session, [self._frame(data)])
+        if not self._listener._room.is_set():
+            self._listener.hold(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""

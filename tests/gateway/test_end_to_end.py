@@ -210,6 +210,36 @@ async def test_a_broker_that_dies_is_started_again_and_devices_go_on(tmp_path: P
         assert gas["ref"] == "g1"
 
 
+async def test_without_mosquitto_the_wheel_serves_the_devices(tmp_path: Path) -> None:
+    import aiomqtt
+
+    async with site(tmp_path, broker="nats") as s, Platform(s.cloud.port) as platform:
+        s.gateway.start()
+        assert s.gateway.status()["broker"]["kind"] == "nats"
+        client = aiomqtt.Client("127.0.0.1", s.mqtt, username="devices", password=s.device_password, identifier="gas-1")
+        async with client:
+            await client.publish("anhu/dev/gas-1/up", json.dumps({"id": "n1", "kind": "gas", "state": "start"}), qos=1)
+            await platform.until(lambda: has(platform, "gas"))
+        with pytest.raises(aiomqtt.MqttError):
+            async with aiomqtt.Client("127.0.0.1", s.mqtt, username="devices", password="guess"):
+                pass
+
+
+async def test_who_says_nothing_or_half_a_frame_for_ever_is_closed(tmp_path: Path) -> None:
+    port = free_port()
+    extra = f'[[listen]]\nport = {port}\ndriver = "watch"\nhost = "127.0.0.1"\nlogin_s = 1\n'
+    async with site(tmp_path, extra=extra) as s:
+        s.gateway.start()
+        silent = await asyncio.open_connection("127.0.0.1", port)
+        half = await asyncio.open_connection("127.0.0.1", port)
+        half[1].write(LK[:-5])
+        for reader, writer in (silent, half):
+            assert await asyncio.wait_for(reader.read(), 15) == b""
+            writer.close()
+        ports = {row["port"]: row for row in s.gateway.status()["ports"]}
+        assert ports[port]["closed: no login"] == 2
+
+
 async def test_wrong_topics_and_huge_payloads_are_counted_not_served(tmp_path: Path) -> None:
     import aiomqtt
 
