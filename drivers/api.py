@@ -58,8 +58,8 @@ from drivers.vocabulary import (
 from protocols.errors import Reason, Reject, RemoteProtocolError
 
 __all__ = [
-    "OCCURRENCES", "QUANTITIES", "VERBS", "Acceleration", "Advert", "Body", "Cell", "Command", "CommandResult", "CommandStatus",
-    "Datum", "DeviceHealth", "Driver", "DriverError", "DriverInfo", "Event", "Explanation", "Frame", "Instant", "Lane",
+    "DATUM_OPTION", "OCCURRENCES", "QUANTITIES", "VERBS", "Acceleration", "Advert", "Body", "Cell", "Command", "CommandResult",
+    "CommandStatus", "Datum", "DeviceHealth", "Driver", "DriverError", "DriverInfo", "Event", "Explanation", "Frame", "Instant", "Lane",
     "LossRange", "Match", "Matcher", "Measurement", "Occurrence", "OccurrenceKind", "Option", "OptionError", "Options",
     "Output", "Position", "Quantity", "Reason", "Reject", "RemoteProtocolError", "Send", "ServiceRequest", "Severity",
     "Source", "State", "Stateful", "Subscriber", "TimeQuality", "Transport", "Trust", "Verb", "WifiAp", "in_range", "read_options",
@@ -233,6 +233,16 @@ class Option(NamedTuple):
     low: float | None = None
     high: float | None = None
     secret: bool = False
+
+
+DATUM_OPTION = Option(
+    "datum",
+    "str",
+    "wgs84",
+    "datum of the coordinates that this device sends (Chinese map firmware: gcj02, bd09)",
+    tuple(datum.value for datum in Datum),
+)
+"""For every driver of something that tells its place; `Datum(values["datum"])` goes into each `Position`."""
 
 
 class DriverInfo(NamedTuple):

@@ -1,0 +1,1 @@
+"""Eelink badges and trackers over TCP and UDP."""
