@@ -33,15 +33,18 @@ MAX_TEXT = 0xFFF
 """The length field has three digits."""
 LEAST_TEXT = 14
 """`"NULL"0000L0[]`: a smaller length cannot be one."""
+MAX_UNCOUNTED = 512
+"""Texts without line end, stamp and right length are tried by their CRC up to here: it is computed for every byte that drips in."""
 STAMP_BYTES = 22
 """`]_HH:MM:SS,MM-DD-YYYY`."""
 KEY_BYTES = (16, 24, 32)
 BLOCK = 16
 
-_HEADER = re.compile(rb'([0-9A-Fa-f]{4})0([0-9A-Fa-f]{3})(?=")')
+# Start and stop are one pattern, so that a flood of starts costs one step each.
+_HEADER = re.compile(rb'([0-9A-Fa-f]{4})0([0-9A-Fa-f]{3})(?="\*?[A-Z]{3})')
 _STOP = re.compile(rb'[\r\n]|[0-9A-Fa-f]{4}0[0-9A-Fa-f]{3}(?="\*?[A-Z]{3})')
 _STAMP_END = re.compile(rb"\]_\d\d:\d\d:\d\d,\d\d-\d\d-\d{4}")
-_PARTIAL = re.compile(rb"[\r\n\x00 ]*[0-9A-Fa-f]{0,8}\Z")
+_PARTIAL = re.compile(rb'[\r\n\x00 ]*(?:[0-9A-Fa-f]{8}"\*?[A-Z]{0,2}|[0-9A-Fa-f]{0,8})\Z')
 _HEAD = re.compile(
     # "None": pysiaalarm (Home Assistant) answers so where we sent no receiver.
     r'"(\*?)([A-Z0-9-]{2,8})"(\d{4})(?:R([0-9A-Fa-f]{1,6})|None)?(?:L([0-9A-Fa-f]{1,6}))?(?:R([0-9A-Fa-f]{1,6}))?'
@@ -119,19 +122,20 @@ def cut(buffer: bytes, start: int) -> Cut:
 
 def _end(buffer: bytes, text: int, length: int, crc: int) -> int:
     """Index behind the text that begins at `text`; 0 while it is not complete."""
-    stop = _STOP.search(buffer, text + 1)
+    limit = text + MAX_TEXT + 1
+    stop = _STOP.search(buffer, text + 1, limit)
     end = stop.start() if stop else 0
     if end - text == length:
         return end
     counted = text + length
     if length >= LEAST_TEXT and counted <= len(buffer) and (not end or counted < end) and _counted(buffer, text, counted, crc):
         return counted
-    stamp = _STAMP_END.search(buffer, text, end or len(buffer))
+    stamp = _STAMP_END.search(buffer, text, end or limit)
     if stamp:
         return stamp.end()
     if end or len(buffer) - text > MAX_TEXT:
         return end
-    complete = buffer[-1:] == b"]" and crc16_arc(buffer[text:]) == crc
+    complete = buffer[-1:] == b"]" and len(buffer) - text <= MAX_UNCOUNTED and crc16_arc(buffer[text:]) == crc
     return len(buffer) if complete else 0
 
 

@@ -256,3 +256,12 @@ def test_pysiaalarm_reads_what_we_send_and_we_read_its_answers() -> None:
     opened = decrypt(answers[2], key)
     assert opened.encrypted and opened.at_ms is not None
     assert bytes.fromhex(told["answers"][2]) == acknowledge(decode(frames[2].strip()), "ACK", opened.at_ms, key)
+
+
+@pytest.mark.parametrize("flood", [b'00000FFF"SIA-DCS"' + b"]" * 20000, b'00000FFF"SIA' * 2000, b'00000FFF"' * 2000, b"0" * 20000])
+def test_a_flood_costs_linear_time(flood: bytes) -> None:
+    stream = Dc09Stream()
+    for byte in flood[:3000]:
+        stream.receive(bytes([byte]))
+    good = encode(Message("NULL", account="AAA"))
+    assert Dc09Stream().receive(flood + good)[-1] == good.strip()
