@@ -144,7 +144,7 @@ class MqttJson:
             say.faults(report.faults)
 
     def _own(self, frame: Frame, output: Output) -> None:
-        message = device_json.decode_up(frame.topic, frame.data, quantities=MAPPABLE_QUANTITIES, kinds=KINDS)
+        message = device_json.decode_up(frame.topic, frame.data, quantities=MAPPABLE_QUANTITIES, kinds=MAPPABLE_KINDS)
         device, at_ms, ref = f"mqtt_json:{message.device}", message.at_ms, message.ref
         say = _Voice(frame, output, self._edges, device=device, at_ms=at_ms, ref=ref, stored=message.stored)
         for happening in message.happenings:
@@ -223,8 +223,10 @@ class _Voice:
         self._output.rejects += [Reject(reason, text, self._frame.data[:1024]) for reason, text in faults]
 
 
-MAPPABLE_QUANTITIES = (*QUANTITIES, *VITAL_HEALTH)
-VOCABULARY = Vocabulary(MAPPABLE_QUANTITIES, KINDS, tuple(Verb), {name: field.kind for name, field in HEALTH.items()})
+# Dictionaries: every key of every message is looked up here, and hints keep their order.
+MAPPABLE_QUANTITIES = dict.fromkeys((*QUANTITIES, *VITAL_HEALTH))
+MAPPABLE_KINDS = dict.fromkeys(KINDS)
+VOCABULARY = Vocabulary(MAPPABLE_QUANTITIES, MAPPABLE_KINDS, tuple(Verb), {name: field.kind for name, field in HEALTH.items()})
 
 
 def read_mapping(options: Options) -> DeviceMapping | None:

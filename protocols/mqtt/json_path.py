@@ -40,7 +40,8 @@ def load_json(data: bytes, limit: int = JSON_LIMIT) -> Any:
     if len(data) > limit:
         raise RemoteProtocolError(Reason.RANGE, f"JSON of at most {limit} bytes expected, got {len(data)}", data)
     try:
-        return json.loads(data)
+        # RFC 8259: UTF-8. Decoding here spares the guess at the encoding; some senders write a byte order mark.
+        return json.loads(data.decode().removeprefix("\ufeff"))
     except json.JSONDecodeError as error:
         whole = error.pos < len(error.doc.rstrip()) and not error.msg.startswith("Unterminated")
         raise RemoteProtocolError(Reason.NOT_OURS if whole else Reason.TRUNCATED, f"JSON expected: {error}", data) from None
@@ -158,6 +159,8 @@ def word(value: Any) -> str:
 def clean_text(value: Any, limit: int = TEXT_LIMIT) -> str:
     """Text that is safe to store and show: no control, direction or surrogate characters, one space for each run, bounded."""
     text = value if isinstance(value, str) else word(value)
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        return text.strip()
     return _CONTROL.sub(" ", text[: limit * 4]).strip()[:limit]
 
 
