@@ -1,4 +1,4 @@
-"""`anhu demo`: hands over to the simulator, which plays a community against a gateway of its own.
+"""`anhu demo` and `anhu sim`: hand over to the simulator, which plays communities against a gateway.
 
 The gateway never imports the simulator: they meet on real wires, in two processes.
 """
@@ -14,15 +14,19 @@ from typing import Any, NoReturn
 from gateway.cli.text import example
 from gateway.errors import AnhuError
 
+MODULES = {"demo": "simulator.demo", "sim": "simulator.cli"}
+"""Verbs whose arguments the simulator parses itself."""
+
 
 def add(verbs: Any) -> None:
-    """List the verb; `main` hands its arguments over before they are parsed here."""
+    """List the verbs; `main` hands their arguments over before they are parsed here."""
     verbs.add_parser("demo", help="a simulated community on real wires, live", add_help=False, epilog=example("anhu demo --for 30s --json"))
+    verbs.add_parser("sim", help="scenarios with faults and truth: run, list, check, capture, replay, city, load, score", add_help=False)
 
 
-def hand_over(arguments: Sequence[str]) -> NoReturn:
+def hand_over(verb: str, arguments: Sequence[str]) -> NoReturn:
     """Become the simulator. Raises AnhuError where it is not installed."""
     if importlib.util.find_spec("simulator") is None:
         raise AnhuError("the simulator is not installed", hint="install the whole distribution: pip install anhu")
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "simulator.demo", *arguments])  # noqa: S606 - our own interpreter and module
+    os.execv(sys.executable, [sys.executable, "-m", MODULES[verb], *arguments])  # noqa: S606 - our own interpreter and module

@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        if arguments[:1] == ["demo"]:
-            demo.hand_over(arguments[1:])
+        if arguments and arguments[0] in demo.MODULES:
+            demo.hand_over(arguments[0], arguments[1:])
         parser = build()
         args, rest = parser.parse_known_args(arguments)
         if args.verb == "decode" and len(rest) == 1 and not rest[0].startswith("--"):
