@@ -23,6 +23,7 @@ from gateway.errors import AnhuError, SettingsError
 from gateway.settings import Settings, load
 from gateway.store.contract import LANES
 
+AGAIN = -1
 DEFAULT_SETTINGS = Path("/etc/anhu/anhu.toml")
 
 
@@ -72,6 +73,9 @@ def add(verbs: Any) -> None:
     command.add_argument("--wait", type=float, default=5.0, help="seconds to wait for the device (default 5)")
     command.set_defaults(handler=_command)
 
+    ports = verbs.add_parser("ports", help="serial ports of this machine, under names that stay", epilog=example("anhu ports"))
+    ports.set_defaults(handler=_ports)
+
     demo.add(verbs)
 
 
@@ -94,11 +98,14 @@ def _data_dir(args: argparse.Namespace) -> Path:
 def _run(args: argparse.Namespace) -> int:
     settings = load(args.settings)
     logs.configure(settings.gateway.log)
-    return asyncio.run(serve(settings))
+    while (code := asyncio.run(serve(settings))) == AGAIN:
+        # The database was found damaged: the next start moves it aside and recovers what can be read.
+        pass
+    return code
 
 
 async def serve(settings: Settings) -> int:
-    """Run until SIGTERM, SIGINT or the control socket says stop; a second signal cuts the drain short."""
+    """Run until SIGTERM, SIGINT or the control socket says stop; a second signal cuts the drain short. `AGAIN`: start once more."""
     from gateway.app import Gateway
 
     gateway = Gateway(settings)
@@ -112,7 +119,7 @@ async def serve(settings: Settings) -> int:
         loop.add_signal_handler(number, stopping.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await stopping
-    return 0
+    return AGAIN if gateway.again else 0
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -218,6 +225,17 @@ def _dicts(db: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> list[di
     cursor = db.execute(sql, values)
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in reversed(cursor.fetchall())]
+
+
+def _ports(args: argparse.Namespace) -> int:
+    from gateway.transports import ports
+
+    rows = ports.found()
+    for row in rows:
+        print_json(row)
+    if not rows:
+        print("anhu: no serial port found\nTry: plug the adapter in, then: ls -l /dev/serial/by-id", file=sys.stderr)
+    return 0
 
 
 def _command(args: argparse.Namespace) -> int:
