@@ -33,6 +33,8 @@ from gateway.rules.settings import RuleSettings, RuleSettingsError, read_tables
 from gateway.session import Session
 from gateway.settings import Settings, UplinkSection
 from gateway.status import snapshot
+from gateway.store.contract import LANES, Batch
+from gateway.store.retention import Keeper
 from gateway.store.sqlite import SqliteStore
 from gateway.supervisor import Supervisor
 from gateway.transports.adverts import AdvertRouter
@@ -70,7 +72,10 @@ class Gateway:
         self.device_link: PahoLink | None = None
         self.started_s = self.clock.now().s
         self.stopped = asyncio.Event()
+        self.again = False
+        """Whether to start once more after the stop: the database was found damaged and is recovered when it is opened."""
         self.store: SqliteStore
+        self.keeper: Keeper
         self.pipeline: Pipeline
         self.commands: CommandCentre
         self._control: ControlServer | None = None
@@ -84,11 +89,26 @@ class Gateway:
         except BaseException:
             await self.stop()
             raise
-        now = self.clock.now()
-        body = Occurrence(kind=OccurrenceKind.STARTED, detail=f"anhu {__version__}, boot {self.store.boot}")
-        device = f"gateway:{self.settings.gateway.id}"
-        self.pipeline.publish([Event(device=device, at_ms=now.ms, body=body, time_quality=TimeQuality.RECEIVED)])
+        bodies = [Occurrence(kind=OccurrenceKind.STARTED, detail=f"anhu {__version__}, boot {self.store.boot}")]
+        if self.store.recovered is not None:
+            bodies.append(Occurrence(kind=OccurrenceKind.RECOVERED, detail=self.store.recovered.text))
+        self.say(bodies)
         structlog.get_logger().info("gateway started", version=__version__, devices=len(self.inventory), boot=self.store.boot)
+
+    @property
+    def device(self) -> str:
+        """The gateway itself, as events name it."""
+        return f"gateway:{self.settings.gateway.id}"
+
+    def say(self, bodies: list[Occurrence], batch: Batch | None = None) -> asyncio.Future[None]:
+        """Events of the gateway about itself."""
+        now = self.clock.now()
+        events = [Event(device=self.device, at_ms=now.ms, body=body, time_quality=TimeQuality.RECEIVED) for body in bodies]
+        return self.pipeline.publish(events, batch=batch)
+
+    def _start_again(self) -> None:
+        self.again = True
+        self.stopped.set()
 
     async def stop(self) -> None:
         """Sources first, then drain, then sinks."""
@@ -124,6 +144,8 @@ class Gateway:
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._take_lock()
         self.store = await SqliteStore.open(self.data_dir / "anhu.db", s.store)
+        self.store.on_damage = self._start_again
+        self.store.serve({uplink.name: tuple(lane for lane in LANES if lane.value in uplink.lanes) for uplink in s.uplink})
         if self.store.last_steady is not None and isinstance(self.clock, SystemClock):
             steady_s, wall_ms = self.store.last_steady
             self.clock.resume(steady_s=steady_s, wall_ms=wall_ms)
@@ -137,6 +159,10 @@ class Gateway:
             self.rules.restore(self.store.rule_states(), int(self.clock.now().s * 1000))
             self.pipeline.start_rules()
         self.supervisor.start("command expiry", self._tick)
+        self.keeper = Keeper(
+            self.store, s.store, lambda events, batch: self.pipeline.publish(events, batch=batch), self.clock.now, self.device
+        )
+        self.supervisor.start("retention", self.keeper.run)
         if s.mqtt.broker not in ("off", "external"):
             self.broker = EmbeddedBroker(s.mqtt, self.data_dir)
             await self.broker.start()

@@ -66,8 +66,50 @@ class CommandRow(NamedTuple):
     updated_ms: int
 
 
+class Trim(NamedTuple):
+    """Rows that leave the database: sequences `first`..`last` of a lane. Never the newest of a lane."""
+
+    lane: Lane
+    first: int
+    last: int
+
+
+class Shed(NamedTuple):
+    """What a cap took before every uplink had it; told later as one `loss` event. `number` of `first`..`last` were undelivered."""
+
+    lane: Lane
+    first: int
+    last: int
+    number: int
+    reason: str
+    since_ms: int
+
+
+class Dead(NamedTuple):
+    """An event that a platform refused for good."""
+
+    uplink: str
+    lane: Lane
+    seq: int
+    at_ms: int
+    status: str
+    data: bytes
+
+
+class Stage(NamedTuple):
+    """An alarm has passed a stage of its way."""
+
+    id: str
+    stage: str
+    at_ms: int
+
+
 class Batch(msgspec.Struct):
-    """What is committed together. `urgent`: holds an alarm or a command, commit at once."""
+    """What is committed together. `urgent`: holds an alarm or a command, commit at once.
+
+    `trims` and `sheds` belong to retention: rows that go, and the open loss ranges that this leaves; `told` are lanes whose range has
+    become a `loss` event of this very batch; `quarantine_trim` oldest refused frames go.
+    """
 
     events: list[Event] = []
     refused: list[Refused] = []
@@ -75,6 +117,12 @@ class Batch(msgspec.Struct):
     driver_states: list[tuple[str, bytes]] = []
     rule_states: list[tuple[str, str, bytes | None]] = []
     commands: list[CommandRow] = []
+    trims: list[Trim] = []
+    sheds: list[Shed] = []
+    told: list[Lane] = []
+    quarantine_trim: int = 0
+    dead: list[Dead] = []
+    desired: list[tuple[int, str, str, int]] = []
     urgent: bool = False
 
     @property
@@ -87,6 +135,12 @@ class Batch(msgspec.Struct):
             + len(self.driver_states)
             + len(self.rule_states)
             + len(self.commands)
+            + len(self.trims)
+            + len(self.sheds)
+            + len(self.told)
+            + (self.quarantine_trim > 0)
+            + len(self.dead)
+            + len(self.desired)
         )
 
 
@@ -109,6 +163,18 @@ class Store(Protocol):
 
     def high(self, lane: Lane) -> int:
         """The highest committed sequence of a lane; 0 when empty."""
+        ...
+
+    def low(self, lane: Lane) -> int:
+        """The lowest sequence of a lane that is still there."""
+        ...
+
+    def boot_of(self, lane: Lane, seq: int) -> int:
+        """The number of the boot in which a row was written."""
+        ...
+
+    def note(self, stages: list[Stage]) -> None:
+        """Note when alarms passed a stage; written with the next commit, or within a second."""
         ...
 
     async def read(self, lane: Lane, first: int, last: int, limit: int) -> list[Row]:

@@ -11,14 +11,14 @@ FULL and not NORMAL: after a power cut NORMAL may lose commits that were already
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
-import secrets
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from importlib import resources
 from pathlib import Path
 
 import msgspec
@@ -28,10 +28,12 @@ from drivers.api import Instant
 from drivers.events import Measurement, Occurrence, event_json
 from drivers.vocabulary import Lane
 from gateway.errors import StoreError
+from gateway.metrics import Histogram
 from gateway.settings import StoreSection
-from gateway.store.contract import LANES, Batch, CommandRow, Cursor, Row
+from gateway.store import recovery
+from gateway.store.contract import LANES, Batch, CommandRow, Cursor, Row, Shed, Stage
+from gateway.store.opening import connect, migrate
 
-SCHEMA_VERSION = 1
 TAIL_ROWS = 5000
 """Just-committed rows kept in memory per lane, so that a healthy uplink never reads the database."""
 RETRY_S = (0.2, 1.0, 5.0)
@@ -40,8 +42,10 @@ SETTLE_S = 1.0
 """A cursor alone waits so long for a commit to go with."""
 HIGH_WATER_ROWS = 20_000
 """Rows that wait for the disk before transports are asked to pause."""
-WAL_PAGES = 1000
-"""Checkpoint after so many pages: 4 MB of write-ahead log, kind to flash."""
+TRACED_ALARMS_S = 30 * 24 * 3600
+"""Stage times of alarms are kept so long, and of so many:"""
+TRACE_ROWS = 50_000
+BOOTS_KEPT = 1000
 
 
 class SqliteStore:
@@ -53,7 +57,12 @@ class SqliteStore:
         self.boot = 0
         self.failing: str | None = None
         """Why commits fail at the moment (disk full, read-only, ...), None when they do not."""
+        self.damaged = False
+        """The file is broken: nothing more is taken; the next opening recovers what can be read."""
+        self.recovered: recovery.Recovered | None = None
+        self.on_damage: Callable[[], None] = lambda: None
         self.commits = 0
+        self.commit_times = Histogram()
         self.commit_s = 0.0
         self._settings = settings
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="anhu-store")
@@ -67,6 +76,9 @@ class SqliteStore:
         self._tails: dict[Lane, deque[Row]] = {lane: deque(maxlen=TAIL_ROWS) for lane in LANES}
         self._cursors: dict[tuple[str, Lane], Cursor] = {}
         self._unsettled: set[tuple[str, Lane]] = set()
+        self._stages: list[Stage] = []
+        self._uplinks: dict[str, tuple[Lane, ...]] = {}
+        self._boots: list[tuple[int, dict[Lane, int]]] = []
         self._listeners: list[Callable[[], None]] = []
         self.has_room = asyncio.Event()
         """Clear while too much waits for the disk: transports then stop reading."""
@@ -74,20 +86,26 @@ class SqliteStore:
         self._steady: tuple[float, int] | None = None
         self._clock: Callable[[], Instant] | None = None
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
     async def open(cls, path: Path, settings: StoreSection) -> SqliteStore:
         """Open or create. Raises StoreError."""
         store = cls(path, settings)
+        store._loop = asyncio.get_running_loop()
         await asyncio.get_running_loop().run_in_executor(store._executor, store._open)
         return store
 
     async def close(self) -> None:
         """Commit what waits (bounded by one attempt), then close."""
+        if self._closed:
+            return
         self._closed = True
         self._kick()
         if self._writer is not None:
             await asyncio.shield(self._writer)
+        for _, future in self._waiting:
+            future.cancel()
         await asyncio.get_running_loop().run_in_executor(self._executor, self._close)
         self._executor.shutdown()
 
@@ -123,6 +141,12 @@ class SqliteStore:
         if self._writer is None and not self._closed:
             self._kick_in(SETTLE_S)
 
+    def note(self, stages: list[Stage]) -> None:
+        """Note when alarms passed a stage; written with the next commit, or within a second."""
+        self._stages += stages
+        if self._writer is None and not self._closed:
+            self._kick_in(SETTLE_S)
+
     def _kick_in(self, delay_s: float) -> None:
         """Commit after so long at the latest: an earlier date stands, a later one gives way."""
         loop = asyncio.get_running_loop()
@@ -136,12 +160,12 @@ class SqliteStore:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._writer is None and (self._waiting or self._unsettled):
+        if self._writer is None and (self._waiting or self._unsettled or self._stages) and not self.damaged:
             self._writer = asyncio.get_running_loop().create_task(self._write(), name="store writer")
 
     async def _write(self) -> None:
         try:
-            while self._waiting or self._unsettled:
+            while (self._waiting or self._unsettled or self._stages) and not self.damaged:
                 await self._write_group(self._take_group())
         finally:
             self._writer = None
@@ -162,16 +186,19 @@ class SqliteStore:
         loop = asyncio.get_running_loop()
         cursors = [(name, lane, self._cursors[name, lane]) for name, lane in self._unsettled]
         self._unsettled.clear()
+        stages, self._stages = self._stages, []
         attempt = 0
         while True:
             start = loop.time()
             try:
                 batches = [batch for batch, _ in group]
-                fresh = await loop.run_in_executor(self._executor, self._commit, batches, cursors)
+                fresh = await loop.run_in_executor(self._executor, self._commit, batches, cursors, stages)
                 break
             except sqlite3.Error as error:
                 self._note_failure(str(error))
-                if self._closed:
+                if recovery.is_damaged(error):
+                    self._note_damage()
+                if self._closed or self.damaged:
                     for _, future in group:
                         future.cancel()
                     return
@@ -182,25 +209,38 @@ class SqliteStore:
             self.failing = None
         self.commits += 1
         self.commit_s += loop.time() - start
+        self.commit_times.observe(loop.time() - start)
         self._waiting_rows -= sum(batch.rows for batch, _ in group)
         if self._waiting_rows < HIGH_WATER_ROWS // 2:
             self.has_room.set()
         for lane, rows in fresh.items():
             self._tails[lane].extend(rows)
             self._next[lane] = rows[-1].seq + 1
-        for _, future in group:
+        for batch, future in group:
+            for trim in batch.trims:
+                self._low[trim.lane] = max(self._low[trim.lane], trim.last + 1)
             if not future.done():
                 future.set_result(None)
         if fresh:
             for listener in list(self._listeners):
                 listener()
 
+    def _note_damage(self) -> None:
+        """The file is broken. Nothing waits for it any longer and nothing is acknowledged; whoever runs us opens the store anew."""
+        if not self.damaged:
+            self.damaged = True
+            self.has_room.clear()
+            structlog.get_logger().error("database damaged", path=str(self.path), next="recovered by the restart that follows")
+            with contextlib.suppress(OSError):
+                recovery.mark(self.path)
+            self.on_damage()
+
     def _note_failure(self, why: str) -> None:
         if self.failing is None:
             structlog.get_logger().error("store cannot write", why=why, path=str(self.path), hint="anhu doctor; free space or remount")
         self.failing = why
 
-    def _commit(self, batches: list[Batch], cursors: list[tuple[str, Lane, Cursor]]) -> dict[Lane, list[Row]]:
+    def _commit(self, batches: list[Batch], cursors: list[tuple[str, Lane, Cursor]], stages: list[Stage]) -> dict[Lane, list[Row]]:
         """In the writer thread: one transaction; the rows that it gave, per lane."""
         fresh: dict[Lane, list[Row]] = {}
         for batch in batches:
@@ -218,6 +258,8 @@ class SqliteStore:
             if cursors:
                 values = [(name, lane.value, c.next, msgspec.json.encode(c.missing).decode()) for name, lane, c in cursors]
                 db.executemany("INSERT OR REPLACE INTO cursor VALUES (?,?,?,?)", values)
+            if stages:
+                db.executemany("INSERT OR IGNORE INTO trace VALUES (?,?,?)", stages)
             if self._clock is not None:
                 now = self._clock()
                 db.execute("INSERT OR REPLACE INTO meta VALUES ('steady', ?)", (f"{now.s:.3f} {now.ms}",))
@@ -250,6 +292,28 @@ class SqliteStore:
                 db.execute("INSERT OR REPLACE INTO rule_state VALUES (?,?,?)", (rule, key, state))
         if batch.commands:
             db.executemany("INSERT OR REPLACE INTO command VALUES (?,?,?,?,?,?,?,?,?,?)", batch.commands)
+        if batch.dead:
+            db.executemany("INSERT OR IGNORE INTO dead VALUES (?,?,?,?,?,?)", batch.dead)
+        if batch.desired:
+            db.executemany("INSERT OR REPLACE INTO desired VALUES (?,?,?,?)", batch.desired)
+        self._write_trims(batch)
+
+    def _write_trims(self, batch: Batch) -> None:
+        db = self._db
+        for trim in batch.trims:
+            # The newest row stays: a lane that was emptied would begin its sequence anew.
+            sql = f"DELETE FROM {trim.lane.value} WHERE seq BETWEEN ? AND min(?, (SELECT max(seq) FROM {trim.lane.value}) - 1)"  # noqa: S608
+            db.execute(sql, (trim.first, trim.last))
+        if batch.sheds:
+            db.executemany(
+                "INSERT INTO shed VALUES (?1,?2,?3,?4,?5,?6) ON CONFLICT (lane) DO UPDATE SET first=min(first,?2), last=max(last,?3), "
+                "count=count+?4",
+                batch.sheds,
+            )
+        if batch.quarantine_trim:
+            db.execute("DELETE FROM quarantine WHERE n IN (SELECT n FROM quarantine ORDER BY n LIMIT ?)", (batch.quarantine_trim,))
+        if batch.told:
+            db.executemany("DELETE FROM shed WHERE lane=?", [(lane.value,) for lane in batch.told])
 
     # --- reading -----------------------------------------------------------------------------------------------------------
 
@@ -261,6 +325,61 @@ class SqliteStore:
     def high(self, lane: Lane) -> int:
         """The highest committed sequence of a lane."""
         return self._next[lane] - 1
+
+    def low(self, lane: Lane) -> int:
+        """The lowest sequence of a lane that is still there."""
+        return self._low[lane]
+
+    def serve(self, uplinks: dict[str, tuple[Lane, ...]]) -> None:
+        """These uplinks are configured: a row counts as delivered once each of them that takes its lane has it."""
+        self._uplinks = uplinks
+
+    def undelivered(self, lane: Lane) -> list[tuple[int, int]]:
+        """Ranges of a lane that some configured uplink still needs, joined."""
+        ranges: list[tuple[int, int]] = []
+        for name, lanes in self._uplinks.items():
+            if lane in lanes:
+                cursor = self.cursor(name, lane)
+                ranges += cursor.missing
+                if cursor.next <= self.high(lane):
+                    ranges.append((cursor.next, self.high(lane)))
+        joined: list[tuple[int, int]] = []
+        for first, last in sorted(ranges):
+            if joined and first <= joined[-1][1] + 1:
+                joined[-1] = (joined[-1][0], max(joined[-1][1], last))
+            else:
+                joined.append((first, last))
+        return joined
+
+    def boot_of(self, lane: Lane, seq: int) -> int:
+        """The number of the boot in which a row was written."""
+        boots = self._boots
+        if not boots or seq >= boots[-1][1][lane]:
+            return self.boot
+        index = bisect.bisect_right(boots, seq, key=lambda entry: entry[1][lane]) - 1
+        return boots[max(index, 0)][0]
+
+    def used_bytes(self) -> int:
+        """Bytes of the database that hold something (free pages are used again before the file grows)."""
+        [(pages, free, size)] = self.query("SELECT * FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()")
+        return (int(pages) - int(free)) * int(size)  # type: ignore[call-overload, no-any-return]  # INTEGER columns
+
+    def file_bytes(self) -> int:
+        """Size of the database file."""
+        return self.path.stat().st_size
+
+    def open_sheds(self) -> list[Shed]:
+        """What caps took and no event has told yet."""
+        return [Shed(Lane(row[0]), *row[1:]) for row in self.query("SELECT * FROM shed")]  # type: ignore[arg-type]  # columns of the tuple
+
+    def unfinished_commands(self) -> list[CommandRow]:
+        """Commands that a restart has interrupted, oldest first."""
+        rows = self.query("SELECT * FROM command WHERE status IN ('accepted','running') ORDER BY received_ms, id")
+        return [CommandRow(*row) for row in rows]  # type: ignore[arg-type]  # columns in the order of the tuple
+
+    async def tidy(self, now_ms: int, *, commands_before_ms: int) -> None:
+        """Forget stage times and commands that nobody will ask for any more."""
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._tidy, now_ms, commands_before_ms)
 
     async def read(self, lane: Lane, first: int, last: int, limit: int) -> list[Row]:
         """Committed rows `first..last` in order, at most `limit`: from memory where they are fresh, else from disk."""
@@ -279,8 +398,13 @@ class SqliteStore:
 
     def query(self, sql: str, values: Iterable[object] = ()) -> list[tuple[object, ...]]:
         """Read anything, on the reading connection (any thread)."""
-        with self._read_lock:
-            return self._reader.execute(sql, tuple(values)).fetchall()
+        try:
+            with self._read_lock:
+                return self._reader.execute(sql, tuple(values)).fetchall()
+        except sqlite3.Error as error:
+            if recovery.is_damaged(error) and self._loop is not None:
+                self._loop.call_soon_threadsafe(self._note_damage)
+            raise
 
     def rule_states(self) -> list[tuple[str, str, bytes]]:
         """Every stored rule state."""
@@ -313,56 +437,63 @@ class SqliteStore:
     def _open(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = connect(self.path)
-            self._migrate()
-            self._reader = connect(self.path)
+            if recovery.is_marked(self.path):
+                self._recover()
+            try:
+                self._connect()
+            except sqlite3.Error as error:
+                if not recovery.is_damaged(error):
+                    raise
+                self._close()
+                self._recover()
+                self._connect()
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
                 f"{self.path}: cannot be opened: {error}", hint="check the folder's owner and free space: anhu doctor"
             ) from error
-        meta = dict(self._db.execute("SELECT key, value FROM meta").fetchall())
+
+    def _recover(self) -> None:
+        self.recovered = recovery.recover(self.path, time.time_ns() // 1_000_000)
+        structlog.get_logger().error("database recovered", path=str(self.path), result=self.recovered.text)
+
+    def _connect(self) -> None:
+        self._db = connect(self.path)
+        migrate(self._db, self.path)
+        self._reader = connect(self.path)
+        db = self._db
+        meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
         self.epoch, self.boot = meta["epoch"], int(meta["boot"]) + 1
-        self._db.execute("UPDATE meta SET value=? WHERE key='boot'", (str(self.boot),))
         if "steady" in meta:
             steady, wall = meta["steady"].split()
             self._steady = (float(steady), int(wall))
         for lane in LANES:
-            low, high = self._db.execute(f"SELECT min(seq), max(seq) FROM {lane.value}").fetchone()  # noqa: S608 - lane is an enum
+            low, high = db.execute(f"SELECT min(seq), max(seq) FROM {lane.value}").fetchone()  # noqa: S608 - lane is an enum
             self._low[lane], self._next[lane] = low or 1, (high or 0) + 1
-        for name, lane, following, missing in self._db.execute("SELECT * FROM cursor").fetchall():
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("UPDATE meta SET value=? WHERE key='boot'", (str(self.boot),))
+        values = (self.boot, *(self._next[lane] for lane in LANES), time.time_ns() // 1_000_000)
+        db.execute("INSERT OR REPLACE INTO boot VALUES (?,?,?,?,?)", values)
+        db.execute("DELETE FROM boot WHERE alarm < ? AND boot < ?", (self._low[Lane.ALARM], self.boot - BOOTS_KEPT))
+        db.execute("COMMIT")
+        for boot, *firsts in db.execute("SELECT boot, alarm, state, telemetry FROM boot ORDER BY boot"):
+            self._boots.append((boot, dict(zip(LANES, firsts, strict=True))))
+        for name, lane, following, missing in db.execute("SELECT * FROM cursor").fetchall():
             self._cursors[name, Lane(lane)] = Cursor(next=following, missing=msgspec.json.decode(missing, type=list[tuple[int, int]]))
 
-    def _migrate(self) -> None:
-        db = self._db
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            raise StoreError(
-                f"{self.path}: written by a newer Anhu (schema {version}, this one knows {SCHEMA_VERSION})",
-                hint="install that version again, or start with another gateway.data_dir",
-            )
-        scripts = sorted(item.name for item in resources.files("gateway.store").joinpath("schema").iterdir() if item.name.endswith(".sql"))
-        for name in scripts:
-            number = int(name.split("_")[0])
-            if number > version:
-                script = resources.files("gateway.store").joinpath("schema", name).read_text("utf-8")
-                db.executescript(f"BEGIN IMMEDIATE; {_META} {script} PRAGMA user_version={number}; COMMIT;")
-        db.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?), ('boot', '0')", (secrets.token_hex(8),))
+    def _tidy(self, now_ms: int, commands_before_ms: int) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._db.execute("DELETE FROM trace WHERE at_ms < ?", (now_ms - TRACED_ALARMS_S * 1000,))
+            [(count,)] = self._db.execute("SELECT count(*) FROM trace").fetchall()
+            if count > TRACE_ROWS:
+                sql = "DELETE FROM trace WHERE id IN (SELECT id FROM trace ORDER BY at_ms LIMIT ?)"
+                self._db.execute(sql, (count - TRACE_ROWS,))
+            finished = "('done','failed','expired','unknown')"
+            self._db.execute(f"DELETE FROM command WHERE updated_ms < ? AND status IN {finished}", (commands_before_ms,))  # noqa: S608
 
     def _close(self) -> None:
-        with contextlib.suppress(sqlite3.Error):
-            self._reader.close()
-            self._db.close()
-
-
-_META = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """A connection with our durability settings (any thread; callers take turns)."""
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"wal_autocheckpoint={WAL_PAGES}", "temp_store=MEMORY", "foreign_keys=ON"):
-        db.execute(f"PRAGMA {pragma}")
-    return db
+        for name in ("_reader", "_db"):
+            with contextlib.suppress(sqlite3.Error, AttributeError):
+                getattr(self, name).close()
 
 
 def kind_of(body: object) -> str:
