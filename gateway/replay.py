@@ -7,15 +7,17 @@ deadline of a driver or rule, exactly as the running gateway would.
 from __future__ import annotations
 
 import argparse
+import heapq
+import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 
 from drivers import registry
-from drivers.api import Event, Instant, Output
+from drivers.api import Driver, Event, Instant, Output
 from drivers.events import Body, epoch_ms, event_json, seal
 from drivers.harness import LineError, frame_of, read_line
 from drivers.vocabulary import TimeQuality, Trust
@@ -24,7 +26,7 @@ from gateway.cli.text import example
 from gateway.clock import VirtualClock
 from gateway.errors import AnhuError, Fault, SettingsError
 from gateway.rules import all_rules
-from gateway.rules.engine import Outcome, RuleEngine
+from gateway.rules.engine import RuleEngine
 from gateway.rules.settings import RuleSettings, RuleSettingsError, read_tables
 from gateway.session import Session
 
@@ -33,16 +35,19 @@ MOST_WAKES = 100_000
 
 
 class Replay:
-    """Drivers and rules on a virtual clock. `write` gets each event that comes out."""
+    """Drivers and rules on a virtual clock. `write` gets each event that comes out, as a line of JSON."""
 
-    def __init__(self, engine: RuleEngine, devices: inventory.Inventory, out: TextIO) -> None:
+    def __init__(self, engine: RuleEngine, devices: inventory.Inventory, write: Callable[[bytes], object]) -> None:
         self.events = 0
         self.refused = 0
         self._engine = engine
         self._devices = devices
-        self._out = out
+        self._write = write
         self._clock: VirtualClock | None = None
+        self._drivers: dict[str, type[Driver]] = {}
         self._sessions: dict[tuple[str, str], Session] = {}
+        self._wakes: list[tuple[float, int, Session]] = []
+        self._tickets = itertools.count()
 
     def event(self, event: Event) -> None:
         """One recorded event at its receive time."""
@@ -51,64 +56,83 @@ class Replay:
 
     def frame(self, line: dict[str, Any]) -> None:
         """One recorded frame: `driver`, `received`, `frame` or `topic` and `payload`, `conn` (connection), `options`, `device`."""
-        name = str(line.get("driver", ""))
-        driver = registry.load(name)
+        driver = self._driver(str(line.get("driver", "")))
         if "received" not in line:
             raise LineError("received: time expected")
         self._move(epoch_ms(str(line["received"])))
         frame = frame_of(line, driver.info, self._now())
-        key = (name, str(line.get("conn", line.get("address", ""))))
+        key = (driver.info.name, str(line.get("conn", line.get("address", ""))))
         session = self._sessions.get(key)
         if session is None:
-            session = Session(driver, dict(line.get("options", {})), line.get("device"), lambda sends: None)
-            self._sessions[key] = session
-        self._output(session.receive(frame))
+            session = self._sessions[key] = self._session(driver, line)
+        self._output(session, session.receive(frame))
 
     def until(self, ms: int) -> None:
         """Let time pass."""
         self._move(ms)
 
-    def _output(self, output: Output) -> None:
+    def _driver(self, name: str) -> type[Driver]:
+        driver = self._drivers.get(name)
+        if driver is None:
+            driver = self._drivers[name] = registry.load(name)
+        return driver
+
+    def _session(self, driver: type[Driver], line: dict[str, Any]) -> Session:
+        """A session as the running gateway would make it: the inventory's options of the device, then those of the line."""
+        device = line.get("device")
+        row = self._devices.find(str(device)) if device else None
+        return Session(driver, {**(row.options if row else {}), **line.get("options", {})}, device, lambda sends: None)
+
+    def _output(self, session: Session, output: Output) -> None:
+        if session.wake_s is not None:
+            heapq.heappush(self._wakes, (session.wake_s, next(self._tickets), session))
         self.refused += len(output.rejects)
-        self._through(seal(output.events, received_ms=self._now().ms, subject_of=self._devices.subject_of))
+        if output.events:
+            self._through(seal(output.events, received_ms=self._now().ms, subject_of=self._devices.subject_of))
 
     def _through(self, events: list[Event]) -> None:
         self._print(events)
-        if events:
-            self._print_outcome(self._engine.apply(events, self._now()))
+        self._print(self._engine.apply(events, self._now()).events)
 
     def _move(self, ms: int) -> None:
         """To this time, stopping at every deadline on the way."""
-        if self._clock is None:
+        clock = self._clock
+        if clock is None:
             self._clock = VirtualClock(ms, ms / 1000)
             return
-        clock = self._clock
         for _ in range(MOST_WAKES):
             target_s = clock.now().s + (ms - clock.now().ms) / 1000
-            due = [session for session in self._sessions.values() if session.wake_s is not None and session.wake_s <= target_s]
-            session = min(due, key=lambda each: each.wake_s or 0.0, default=None)
+            session, session_due = self._next_session()
             rule_due = self._engine.due()
-            first = min((s for s in (session.wake_s if session else None, rule_due) if s is not None), default=None)
+            first = min((s for s in (session_due, rule_due) if s is not None), default=None)
             if first is None or first > target_s:
                 break
             clock.advance(max(0.0, first - clock.now().s))
-            if session is not None and session.wake_s == first:
-                self._output(session.wake(clock.now()))
+            if session is not None and session_due == first:
+                heapq.heappop(self._wakes)
+                self._output(session, session.wake(clock.now()))
             else:
-                self._print_outcome(self._engine.wake(clock.now()))
+                self._print(self._engine.wake(clock.now()).events)
         clock.move_to(ms)
+
+    def _next_session(self) -> tuple[Session | None, float | None]:
+        """The session that wants to be woken first, and when. Wishes that a session has changed since are stale."""
+        heap = self._wakes
+        while heap:
+            due, _, session = heap[0]
+            if session.wake_s == due:
+                return session, due
+            heapq.heappop(heap)
+        return None, None
 
     def _now(self) -> Instant:
         assert self._clock is not None
         return self._clock.now()
 
-    def _print_outcome(self, outcome: Outcome) -> None:
-        self._print(outcome.events)
-
     def _print(self, events: list[Event]) -> None:
+        self.events += len(events)
         for event in events:
-            self.events += 1
-            self._out.write(event_json(event).decode() + "\n")
+            self._write(event_json(event) + b"\n")
 
 
 def add(verbs: Any) -> None:
@@ -144,26 +168,32 @@ def run(args: argparse.Namespace) -> int:
             raise SettingsError([Fault("", 0, fault) for fault in error.faults]) from None
         except (OSError, UnicodeDecodeError) as error:
             raise AnhuError(f"{args.rules}: {error}", hint="see config/rules.example.toml") from None
-    replay = Replay(RuleEngine(rules, RuleSettings(rules, directory, tables), directory), devices, sys.stdout)
-    name = args.capture or args.events
-    faults = []
-    for number, text in enumerate(_lines(name), 1):
-        if not text.strip():
-            continue
-        try:
-            if args.capture:
-                replay.frame(read_line(text))
-            else:
-                replay.event(read_event(text, devices))
-        except (LineError, ValueError) as error:
-            faults.append(f"{name}:{number}: {error}")
+    replay = Replay(RuleEngine(rules, RuleSettings(rules, directory, tables), directory), devices, sys.stdout.buffer.write)
+    faults = _feed(replay, args.capture or args.events, devices, is_capture=bool(args.capture))
     if args.until:
         replay.until(epoch_ms(args.until))
+    sys.stdout.flush()
     if faults:
         print("\n".join(f"anhu: {fault}" for fault in faults[:20]), file=sys.stderr)
         print(f"Try: mend these {len(faults)} lines; anhu replay --help shows what a line holds", file=sys.stderr)
         return 2
     return 0
+
+
+def _feed(replay: Replay, name: str, devices: inventory.Inventory, *, is_capture: bool) -> list[str]:
+    """Every line through the replay; those that are none, as `file:line: why`."""
+    faults = []
+    for number, text in enumerate(_lines(name), 1):
+        if not text.strip():
+            continue
+        try:
+            if is_capture:
+                replay.frame(read_line(text))
+            else:
+                replay.event(read_event(text, devices))
+        except (LineError, ValueError) as error:
+            faults.append(f"{name}:{number}: {error}")
+    return faults
 
 
 class _Loose(msgspec.Struct):
