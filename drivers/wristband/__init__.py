@@ -1,0 +1,1 @@
+"""YX wristbands against wandering."""
