@@ -30,6 +30,18 @@ _DIALECTS: dict[str, tuple[str, Callable[[str], str]]] = {
 }
 
 
+_FACTS: dict[str, tuple[str, ...]] = {
+    "Z": (), "&F": (), "I": ("ANHU-SIM",), "I3": ("ANHU-SIM",), "+CGMI": ("ANHU",), "+CGMR": ("1.0",), "+CFUN=1": (),
+    "+CFUN?": ("+CFUN: 1",), "+CIMI": ("460001234567890",), "+CMGF=?": ("+CMGF: (0)",), "+CSCS=?": ('+CSCS: ("GSM","UCS2","IRA")',),
+    "+CSCS?": ('+CSCS: "GSM"',), '+CSCS="GSM"': (), '+CSCS="UCS2"': (), "+CSCA?": ('+CSCA: "+8613800100500",145',),
+    "+CPMS=?": ('+CPMS: ("SM"),("SM"),("SM")',), "+CPMS?": ('+CPMS: "SM",0,50,"SM",0,50,"SM",0,50',),
+    '+CPMS="SM"': ("+CPMS: 0,50,0,50,0,50",), '+CPMS="SM","SM"': ("+CPMS: 0,50,0,50,0,50",),
+    '+CPMS="SM","SM","SM"': ("+CPMS: 0,50,0,50,0,50",), "+CNMI=?": ("+CNMI: (0-2),(0-2),(0),(0),(0)",), "+COPS=3,2": (),
+    "+COPS?": ('+COPS: 0,2,"46000"',),
+}  # fmt: skip
+"""What a foreign client (gammu) asks before it trusts a modem."""
+
+
 @dataclass(frozen=True, slots=True)
 class SentMessage:
     """One part that the host sent, as the network took it."""
@@ -105,6 +117,8 @@ class SimulatedModem:
             "+CMGF": self._set_format, "+CNMI": self._set_push, "+CPIN": self._unlock, "+CMGS": self._send, "+CMGR": self._read,
             "+CMGD": self._delete, "+CMGL": self._list, "+CGSN": self._identity, "+CGMM": self._model,
         }.get(name)  # fmt: skip
+        if upper[2:] in _FACTS:
+            return echo + b"".join(line(fact) for fact in _FACTS[upper[2:]]) + OK
         if upper == self._tone_command:
             self._tones = True
             return echo + OK

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import threading
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ import pytest
 from pymodbus.server import ModbusSerialServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from gateway import control
 from gateway.transports.ports import stable_names
+from simulator.devices.modem import SimulatedModem
+from tests.conftest import need
 from tests.gateway.process import GatewayProcess, Mosquitto, Platform
 
 DEVICES = """device,driver,subject,place
@@ -111,3 +116,91 @@ def test_a_port_is_named_by_its_adapter_before_its_socket(tmp_path: Path) -> Non
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).symlink_to(port)
     assert stable_names((tmp_path / "by-id", tmp_path / "by-path")) == {str(port): str(tmp_path / "by-id" / "usb-FTDI_1")}
+
+
+class ModemLine:
+    """A simulated modem on a pty, served by a thread, so that blocking programs may talk to it."""
+
+    def __init__(self) -> None:
+        self.modem = SimulatedModem()
+        self._near, self._far = os.openpty()
+        tty.setraw(self._near)
+        tty.setraw(self._far)
+        self.port = os.ttyname(self._far)
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def say(self, what: Callable[[SimulatedModem], bytes]) -> None:
+        with self._lock:
+            os.write(self._near, what(self.modem))
+
+    def close(self) -> None:
+        os.close(self._far)
+        self._thread.join(5)
+        os.close(self._near)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                data = os.read(self._near, 4096)
+            except OSError:
+                return
+            with self._lock:
+                answer = self.modem.receive(data)
+                if answer:
+                    os.write(self._near, answer)
+
+
+@pytest.fixture
+def line() -> Iterator[ModemLine]:
+    found = ModemLine()
+    yield found
+    found.close()
+
+
+def test_a_foreign_client_accepts_our_modem_and_sends_chinese(tmp_path: Path, line: ModemLine) -> None:
+    gammu = need("gammu")
+    (tmp_path / "gammurc").write_text(f"[gammu]\nport={line.port}\nconnection=at115200\nsynchronizetime=no\n")
+
+    def run(*args: str) -> str:
+        done = subprocess.run([gammu, "-c", str(tmp_path / "gammurc"), *args], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "866123456789012" in run("identify")
+    run("sendsms", "TEXT", "+8613800138000", "-unicode", "-text", "王阿姨 紧急求助")
+    assert [(sent.number, sent.text) for sent in line.modem.sent] == [("+8613800138000", "王阿姨 紧急求助")]
+
+
+async def test_a_one_key_phone_calls_and_a_text_goes_out_through_the_gateway(tmp_path: Path, line: ModemLine) -> None:
+    cloud = Mosquitto(tmp_path / "cloud").start()
+    devices = "device,driver,subject\ngsm_phone:modem,gsm_phone,\ngsm_phone:phone-7,gsm_phone,r-7\n"
+    sections = f"""
+[[serial]]
+port = "{line.port}"
+driver = "gsm_phone"
+device = "modem"
+[serial.options]
+numbers = [{{number = "13900000007", device = "phone-7", key = "sos"}}]
+[[uplink]]
+name = "city"
+host = "127.0.0.1"
+port = {cloud.port}
+"""
+    gateway = GatewayProcess(tmp_path / "gw", devices, sections)
+    try:
+        async with Platform(cloud.port) as platform:
+            await asyncio.to_thread(gateway.start)
+            await platform.until(lambda: any(e["data"]["body"].get("signal") is not None for e in platform.events))
+            line.say(lambda modem: modem.ring("13900000007"))
+            await platform.until(lambda: "sos" in platform.kinds())
+            sos = next(e["data"] for e in platform.events if e["data"]["body"].get("kind") == "sos")
+            assert (sos["device"], sos["subject"]) == ("gsm_phone:phone-7", "r-7")
+            command = {"id": "s1", "verb": "send_sms", "device": "gsm_phone:modem", "args": {"number": "13800138000", "text": "请回电"}}
+            answer = await asyncio.to_thread(control.ask, gateway.data, {"do": "command", "command": command, "wait_s": 10}, timeout_s=20)
+            assert answer["answers"][-1]["status"] == "done", answer
+            assert line.modem.sent[-1].text == "请回电"
+    finally:
+        gateway.close()
+        cloud.stop()
