@@ -33,7 +33,7 @@ def add(verbs: Any) -> None:
     new.set_defaults(handler=_new)
 
     test = what.add_parser("test", help="run vectors and conformance suite", epilog=example("anhu driver test drivers/_template"))
-    test.add_argument("folder", help="folder of a driver, or the name of an installed one")
+    test.add_argument("folder", help="folder of a driver, the name of an installed one, or a mapping file (TOML) of mqtt_json")
     test.set_defaults(handler=_test)
 
     schema = verbs.add_parser("schema", help="JSON Schema of the event", epilog=example("anhu schema > event.schema.json"))
@@ -59,6 +59,8 @@ def _new(args: argparse.Namespace) -> int:
 
 def _test(args: argparse.Namespace) -> int:
     folder = Path(args.folder)
+    if folder.suffix == ".toml":
+        return _test_mapping(folder)
     if not (folder / "driver.py").exists():
         if args.folder not in registry.names():
             raise AnhuError(f"{args.folder}: no driver.py there, and no driver of that name", hint="anhu driver test FOLDER; anhu drivers")
@@ -81,6 +83,24 @@ def _test(args: argparse.Namespace) -> int:
     except (AssertionError, OSError) as error:
         raise AnhuError(f"{folder}: {error}", hint="each line of vectors.jsonl is one JSON object") from None
     print(f"{driver.info.name}: {total - failed} of {total} checks hold")
+    return 1 if failed else 0
+
+
+def _test_mapping(path: Path) -> int:
+    """Run the vectors that stand in a mapping file."""
+    from drivers.api import OptionError
+    from drivers.mqtt_json.proof import prove
+
+    try:
+        proofs = prove(path.read_text("utf-8"))
+    except OptionError as error:
+        raise AnhuError("\n".join(f"{path}: {fault}" for fault in error.faults), hint="drivers/mqtt_json/README.md") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnhuError(f"{path}: {error}", hint="give a mapping file") from None
+    for proof in proofs:
+        print(f"FAIL  {proof.name}\n      {proof.fault}" if proof.fault else f"ok    {proof.name}")
+    failed = sum(1 for proof in proofs if proof.fault)
+    print(f"{path.name}: {len(proofs) - failed} of {len(proofs)} vectors hold")
     return 1 if failed else 0
 
 

@@ -204,3 +204,39 @@ port = {cloud.port}
     finally:
         gateway.close()
         cloud.stop()
+
+
+async def test_kodi_is_reached_over_tcp_and_its_red_key_calls_for_help(tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    async def kodi(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'{"jsonrpc":"2.0","method":"Other.sos","params":{"data":{"key":"red"},"sender":"anhu"}}')
+        while data := await reader.read(4096):
+            asked.append(data)
+        writer.close()
+
+    server = await asyncio.start_server(kodi, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    cloud = Mosquitto(tmp_path / "cloud").start()
+    sections = f"""
+[[serial]]
+port = "socket://127.0.0.1:{port}"
+driver = "kodi"
+device = "tv"
+[[uplink]]
+name = "city"
+host = "127.0.0.1"
+port = {cloud.port}
+"""
+    gateway = GatewayProcess(tmp_path / "gw", "device,driver,subject\nkodi:tv,kodi,r-1\n", sections)
+    try:
+        async with Platform(cloud.port) as platform:
+            await asyncio.to_thread(gateway.start)
+            await platform.until(lambda: "sos" in platform.kinds())
+            command = {"id": "k1", "verb": "message", "device": "kodi:tv", "args": {"text": "吃药"}}
+            await asyncio.to_thread(control.ask, gateway.data, {"do": "command", "command": command, "wait_s": 0.5})
+            assert any(b"GUI.ShowNotification" in data for data in asked)
+    finally:
+        gateway.close()
+        cloud.stop()
+        server.close()
