@@ -90,7 +90,7 @@ def _cut(buffer: bytes, start: int) -> Cut:
         kept = 2 if buffer.endswith(HEAD[:2], start) else 1 if buffer.endswith(HEAD[:1], start) else 0
         return Cut(size - start - kept)
     end = buffer.find(TAIL, at + 5)
-    again = buffer.find(HEAD, at + 5, end if end >= 0 else size)
+    again = buffer.find(HEAD, at + 3, end if end >= 0 else size)
     if again >= 0:
         return Cut(again - start)
     return Cut(at - start, end + 3 - at if end >= 0 else 0)

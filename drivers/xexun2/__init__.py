@@ -1,0 +1,1 @@
+"""Xexun XT-series cards and pendants."""
