@@ -8,6 +8,7 @@ from gateway.rules.contract import Rule
 from gateway.rules.door import DoorRule
 from gateway.rules.environment import EnvironmentRule
 from gateway.rules.fall import FallRule
+from gateway.rules.geofence import GeofenceRule
 from gateway.rules.inactivity import InactivityRule
 from gateway.rules.incident import IncidentRule
 from gateway.rules.ladder import LadderRule
@@ -30,6 +31,7 @@ def all_rules() -> list[Rule]:
         VitalsRule(),
         MedicationRule(),
         VisitsRule(),
+        GeofenceRule(),
         IncidentRule(),
         LadderRule(),
     ]

@@ -35,6 +35,7 @@ __all__ = [
     "Decision",
     "DeviceFacts",
     "Directory",
+    "Faults",
     "PersonFacts",
     "Rule",
     "RuleState",
@@ -55,6 +56,10 @@ UNASSIGNED = "unassigned:"
 
 Topic = OccurrenceKind | Quantity | type
 """What a rule can listen to: a kind of occurrence, a measured quantity, or any other body by its type."""
+
+
+Faults = list[tuple[tuple[str | int, ...], str]]
+"""Path inside a value (number of a table, name of a key) and what is wrong there."""
 
 
 class RuleState(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -78,7 +83,7 @@ class Setting(NamedTuple):
 
     `kind` is any type that msgspec can convert to (`int`, `float`, `str`, `bool`, `list[Dose]`); None = the type of the default.
     `source` names the standard or practice that the default comes from. `low`, `high` bound numbers, both inclusive; `check` gives
-    what was expected where a value does not fit, None where it does.
+    what was expected where a value does not fit, None where it does; for a list of tables it may give every fault with its path.
     """
 
     name: str
@@ -90,7 +95,7 @@ class Setting(NamedTuple):
     high: float | None = None
     kind: Any = None
     secret: bool = False
-    check: Callable[[Any], str | None] | None = None
+    check: Callable[[Any], str | Faults | None] | None = None
 
 
 class Values:

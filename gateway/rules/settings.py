@@ -21,11 +21,11 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from gateway.rules.contract import Directory, Rule, Setting, Values
+from gateway.rules.contract import Directory, Faults, Rule, Setting, Values
 from gateway.rules.schedule import window_fault, zone_fault
 
 TIME = "time"
@@ -35,6 +35,8 @@ TIME_SETTINGS = (
     Setting("night", "22:00-06:00", "", "hours that count as night", "GrandCare, common practice", check=window_fault),
     Setting("holidays", [], "", "dates such as 2026-10-01 on which schedules use their holiday entries", kind=list[str]),
 )
+Path_ = tuple[str | int, ...]
+"""Keys down to a value; numbers count the tables of a list from 0."""
 _SCOPES = ("site", "group", "person", "device")
 
 Tables = dict[tuple[str, str], dict[str, dict[str, Any]]]
@@ -138,7 +140,7 @@ def settings_table(rules: Iterable[Rule], language: str = "en") -> str:
 class _Reader:
     """Walks a parsed document and collects faults."""
 
-    def __init__(self, known: dict[str, dict[str, Setting]], lines: Mapping[tuple[str, ...], int], file: str) -> None:
+    def __init__(self, known: dict[str, dict[str, Setting]], lines: Mapping[Path_, int], file: str) -> None:
         self.faults: list[str] = []
         self._known = known
         self._lines = lines
@@ -179,24 +181,44 @@ class _Reader:
             if row is None:
                 self._fault((*path, name), f"unknown setting{_hint(name, self._known[rule])}")
                 continue
-            try:
-                value = msgspec.convert(raw, row.kind or type(row.default))
-            except msgspec.ValidationError as error:
-                self._fault((*path, name), str(error)[:1].lower() + str(error)[1:])
+            value = self._converted(raw, row, (*path, name))
+            if value is None:
                 continue
             expected = _misfit(row, value)
-            if expected:
+            if isinstance(expected, list):
+                for inner, text in expected:
+                    self._fault((*path, name, *inner), text)
+            elif expected:
                 self._fault((*path, name), f"expected {expected}, got {'<secret>' if row.secret else repr(raw)}")
             else:
                 found[name] = value
         return found
 
-    def _fault(self, path: tuple[str, ...], text: str) -> None:
+    def _converted(self, raw: Any, row: Setting, path: Path_) -> Any:
+        """The value in its type, None with its faults told. The tables of a list are read one by one, so that each tells its own."""
+        kind = row.kind or type(row.default)
+        items = get_args(kind)
+        if isinstance(raw, list) and items and isinstance(items[0], type) and issubclass(items[0], msgspec.Struct):
+            converted = [self._item(item, items[0], (*path, number)) for number, item in enumerate(raw)]
+            return None if None in converted else converted
+        return self._item(raw, kind, path)
+
+    def _item(self, raw: Any, kind: Any, path: Path_) -> Any:
+        try:
+            return msgspec.convert(raw, kind)
+        except msgspec.ValidationError as error:
+            text, _, where = str(error).partition(" - at `$")
+            field = re.match(r"\.(\w+)", where)
+            self._fault((*path, field[1]) if field else path, text[:1].lower() + text[1:])
+            return None
+
+    def _fault(self, path: Path_, text: str) -> None:
         line = next((self._lines[path[:length]] for length in range(len(path), 0, -1) if path[:length] in self._lines), 1)
-        self.faults.append(f"{self._file}:{line}: {'.'.join(path)}: {text}")
+        name = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in path)[1:]
+        self.faults.append(f"{self._file}:{line}: {name}: {text}")
 
 
-def _misfit(row: Setting, value: Any) -> str | None:
+def _misfit(row: Setting, value: Any) -> str | Faults | None:
     if row.check is not None:
         return row.check(value)
     below = row.low is not None and value < row.low
@@ -219,10 +241,11 @@ _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za
 _PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
 
 
-def _lines(text: str) -> dict[tuple[str, ...], int]:
+def _lines(text: str) -> dict[Path_, int]:
     """Path -> line number of headers and keys. The TOML reader of the standard library does not keep them."""
-    found: dict[tuple[str, ...], int] = {}
-    header: tuple[str, ...] = ()
+    found: dict[Path_, int] = {}
+    counts: dict[Path_, int] = {}
+    header: Path_ = ()
     for number, line in enumerate(text.splitlines(), 1):
         key = _KEY.match(line)
         if key:
@@ -230,10 +253,24 @@ def _lines(text: str) -> dict[tuple[str, ...], int]:
             continue
         opened = _HEADER.match(line)
         if opened:
-            header = _path(opened[1])
-            for length in range(1, len(header) + 1):
-                found.setdefault(header[:length], number)
+            header = _placed(_path(opened[1]), counts, found, number)
+            if line.lstrip().startswith("[["):
+                found.setdefault(header, number)
+                counts[header] = counts.get(header, -1) + 1
+                header = (*header, counts[header])
+            found.setdefault(header, number)
     return found
+
+
+def _placed(path: tuple[str, ...], counts: Mapping[Path_, int], found: dict[Path_, int], number: int) -> Path_:
+    """A header with the number of the table that each list on its way has reached."""
+    header: Path_ = ()
+    for part in path[:-1]:
+        header = (*header, part)
+        found.setdefault(header, number)
+        if header in counts:
+            header = (*header, counts[header])
+    return (*header, path[-1])
 
 
 def _path(text: str) -> tuple[str, ...]:

@@ -1,0 +1,168 @@
+"""What is believed of a person and each of its fences: one probability "on the wrong side" per fence, moved by every fix.
+
+Between fixes the belief relaxes: people go out (sooner while they move) and come back. A fix at signed distance d with error s says
+"outside" with (1-e) Phi(d/s) + e/2, where e is the chance that the fix is wrong altogether: small, larger for a jump that nobody walks,
+for one of a wristband that reports rest, for Wi-Fi, largest for cells. Errors of poor fixes drift together for minutes, so a poor fix
+soon after another counts for little. Neither HDOP nor satellites nor the reported accuracy predict the error well; how much a device
+understates is learnt from the spread of its fixes round the place where it rests.
+
+The constants were fitted on simulated person-days (`bench/geofence.py` measures them on others); thresholds are settings.
+"""
+
+from __future__ import annotations
+
+from math import cos, erfc, exp, hypot, log, radians, sqrt
+
+import msgspec
+
+from drivers.events import Position
+from drivers.vocabulary import Source
+from gateway.rules.contract import RuleState
+
+HOUR_S = 3600.0
+GO_MOVING_S = 1.0 * HOUR_S
+GO_RESTING_S = 2.5 * HOUR_S
+GO_S = 4.0 * HOUR_S
+"""Mean time until somebody inside goes out: while the wristband reports movement, rest, or no speed."""
+BACK_S = 1.0 * HOUR_S
+"""Mean time until somebody outside is back, for beliefs without news."""
+FLOOR, CEILING, FIRST = 0.01, 0.999, 0.05
+"""Bounds of the belief and its start: a person may be out from the first fix on."""
+WRONG, WRONG_JUMP, WRONG_REST, WRONG_WIFI, WRONG_CELL = 0.004, 0.03, 0.01, 0.03, 0.3
+JUMP_MPS, REST_JUMP_M, REST_MPS = 2.2, 60.0, 0.45
+LEAST_M, LEAST_WIFI_M, LEAST_CELL_M, NO_ACCURACY_M = 8.0, 35.0, 900.0, 20.0
+GOOD_M = 12.0
+"""Fixes that claim better are taken as independent of one another."""
+DRIFT_S, DRIFT_MOVING_S = 240.0, 60.0
+"""Correlation time of the errors of poor fixes."""
+SPREAD_UP, SPREAD_DOWN, SPREAD_LOW, SPREAD_HIGH, SPREAD_STEP = 0.4, 0.03, 0.49, 9.0, 9.0
+ANCHOR_STEP = 0.1
+_M_PER_DEG = 111_195.0
+_SQRT2 = sqrt(2.0)
+
+
+class Watch(msgspec.Struct, omit_defaults=True):
+    """One fence: belief `p`, `level` told (0 none, 1 notice, 2 alarm), id of the event that opened it, metres beyond the border
+    when last told and least since, fix time (ms) until which WAS_OUTSIDE has been told. Flags: told as accompanied, late, staying."""
+
+    p: float = FLOOR
+    level: int = 0
+    cause: str = ""
+    told_m: float = 0.0
+    low_m: float = 0.0
+    was_ms: int = 0
+    is_noted: bool = False
+    is_late: bool = False
+    is_dwelling: bool = False
+    is_weak: bool = False
+
+
+class GeofenceState(RuleState):
+    """One person. `fix_ms` time of the newest fix taken, `lat`, `lon` (WGS-84) and `gnss_ms` of the last satellite fix,
+    `anchor_*` where the wristband rests, `spread` squared ratio of real to claimed error there, `gap_ms` longest usual silence,
+    `offset_ms` the clock error of the device with the evidence for it, `unknown` fence whose whereabouts are told as unknown,
+    `escort_ms`, `live_ms` steady times: accompanied until, live mode asked at."""
+
+    fix_ms: int = 0
+    seen_ms: int = 0
+    last: str = ""
+    lat: float = 0.0
+    lon: float = 0.0
+    gnss_ms: int = 0
+    anchor_lat: float = 0.0
+    anchor_lon: float = 0.0
+    has_anchor: bool = False
+    spread: float = 1.0
+    gap_ms: int = 0
+    offset_ms: int = 0
+    lag_ms: int = 0
+    lag_count: int = 0
+    unknown: str = ""
+    escort_ms: int = 0
+    live_ms: int = 0
+    watches: dict[str, Watch] = {}
+
+
+class Evidence:
+    """What one fix is worth: error `sigma_m`, chance `wrong`, `weight` 0..1, and the pace of the wearer."""
+
+    __slots__ = ("is_moving", "is_resting", "sigma_m", "source", "span_s", "weight", "wrong")
+
+    def __init__(self, source: Source, span_s: float) -> None:
+        self.source = source
+        self.span_s = span_s
+        self.is_moving = False
+        self.is_resting = False
+        self.sigma_m = LEAST_M
+        self.wrong = WRONG
+        self.weight = 1.0
+
+
+def weigh(state: GeofenceState, body: Position, lat: float, lon: float, at_ms: int) -> Evidence:
+    """The evidence of a fix; learns the spread and the place of rest."""
+    span_s = (at_ms - state.fix_ms) / 1000.0 if state.fix_ms else 60.0
+    found = Evidence(body.source, span_s)
+    accuracy = body.accuracy_m if body.accuracy_m and body.accuracy_m > 0 else None
+    if body.speed_kmh is not None and body.source is Source.GNSS:
+        found.is_moving = body.speed_kmh > REST_MPS * 3.6
+        found.is_resting = not found.is_moving
+    if body.source is Source.CELL or body.source is Source.NONE:
+        found.sigma_m, found.wrong = max(LEAST_CELL_M, accuracy or 0.0), WRONG_CELL
+    elif body.source is not Source.GNSS:
+        found.sigma_m, found.wrong = max(LEAST_WIFI_M, accuracy or 50.0), WRONG_WIFI
+    else:
+        _weigh_gnss(state, found, accuracy or NO_ACCURACY_M, (lat, lon), at_ms)
+        return found
+    found.weight = 1.0 - exp(-span_s / DRIFT_S)
+    return found
+
+
+def _weigh_gnss(state: GeofenceState, found: Evidence, claimed_m: float, place: tuple[float, float], at_ms: int) -> None:
+    lat, lon = place
+    scale = _M_PER_DEG * cos(radians(lat))
+    if state.gnss_ms:
+        jump_m = hypot(wrapped(lon - state.lon) * scale, (lat - state.lat) * _M_PER_DEG)
+        if jump_m > JUMP_MPS * max(1.0, (at_ms - state.gnss_ms) / 1000.0):
+            found.wrong = WRONG_JUMP
+        if found.is_resting and jump_m > REST_JUMP_M:
+            found.wrong = max(found.wrong, WRONG_REST)
+    found.sigma_m = max(LEAST_M, sqrt(state.spread) * claimed_m)
+    if claimed_m > GOOD_M:
+        found.weight = 1.0 - exp(-found.span_s / (DRIFT_MOVING_S if found.is_moving else DRIFT_S))
+    if state.has_anchor and not found.is_moving:
+        off_m = hypot(wrapped(lon - state.anchor_lon) * scale, (lat - state.anchor_lat) * _M_PER_DEG)
+        ratio = min(off_m * off_m / (2.0 * max(LEAST_M, claimed_m) ** 2), SPREAD_STEP)
+        step = SPREAD_UP if ratio > state.spread else SPREAD_DOWN
+        state.spread = min(max(state.spread + step * (ratio - state.spread), SPREAD_LOW), SPREAD_HIGH)
+    state.lat, state.lon, state.gnss_ms = lat, lon, at_ms
+
+
+def rest(state: GeofenceState, found: Evidence, lat: float, lon: float, worst: float) -> None:
+    """Move the place of rest; `worst` is the highest belief of all fences: in doubt nothing is learnt."""
+    if found.source is Source.CELL:
+        return
+    if worst >= 0.2:
+        if found.is_moving or worst > 0.9:
+            state.has_anchor = False
+        return
+    if not state.has_anchor:
+        state.anchor_lat, state.anchor_lon, state.has_anchor = lat, lon, True
+        return
+    step = 0.5 if found.is_moving else ANCHOR_STEP * min(1.0, (30.0 / found.sigma_m) ** 2)
+    state.anchor_lat += step * (lat - state.anchor_lat)
+    state.anchor_lon = wrapped(state.anchor_lon + step * wrapped(lon - state.anchor_lon))
+
+
+def believe(p: float, beyond_m: float, found: Evidence) -> float:
+    """The belief after a fix `beyond_m` metres on the wrong side (negative: on the right one)."""
+    go_s = GO_MOVING_S if found.is_moving else GO_RESTING_S if found.is_resting else GO_S
+    p += (1.0 - p) * (1.0 - exp(-found.span_s / go_s)) - p * (1.0 - exp(-found.span_s / BACK_S))
+    out = 0.5 * erfc(-beyond_m / (found.sigma_m * _SQRT2))
+    right, blind = 1.0 - found.wrong, found.wrong / 2.0
+    odds = log(p / (1.0 - p)) + found.weight * log((right * out + blind) / (right * (1.0 - out) + blind))
+    return min(max(1.0 / (1.0 + exp(-odds)), FLOOR), CEILING)
+
+
+def wrapped(lon: float) -> float:
+    """A longitude or difference within -180..180."""
+    return lon - 360.0 if lon > 180.0 else lon + 360.0 if lon < -180.0 else lon
