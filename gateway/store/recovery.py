@@ -143,7 +143,7 @@ def _copy_lane(old: sqlite3.Connection, new: sqlite3.Connection, lane: Lane, cur
 def _readable(old: sqlite3.Connection, lane: Lane, highest: int, size: int) -> Iterator[list[tuple[Any, ...]]]:
     """Rows in order; where a page is damaged its range is halved until only what is broken is left out."""
     try:
-        low, high = old.execute(f"SELECT min(seq), max(seq) FROM {lane.value}").fetchone()  # noqa: S608 - lane is an enum
+        low, high = old.execute(f"SELECT (SELECT min(seq) FROM {lane.value}), (SELECT max(seq) FROM {lane.value})").fetchone()  # noqa: S608 - lane is an enum
     except sqlite3.Error:
         low, high = 1, highest + size // DENSEST_BYTES
         if not any(_answers(old, lane, low + (high - low) * part // PROBES) for part in range(PROBES + 1)):
