@@ -19,13 +19,14 @@ from drivers import registry
 from drivers.api import Driver, Event, Occurrence, OccurrenceKind, Send, Transport
 from drivers.vocabulary import TimeQuality
 from gateway import __version__, inventory, people, secrets
+from gateway.admission import LONGEST_PAIRING_S, Takeovers, append_row
 from gateway.broker.embedded import GATEWAY_USER, EmbeddedBroker
 from gateway.clock import Clock, SystemClock
 from gateway.commands import CommandCentre
 from gateway.control import SOCKET_NAME, ControlServer
 from gateway.errors import AnhuError, Fault, SettingsError
-from gateway.links.contract import LinkEvents, LinkOptions, Will
-from gateway.links.paho import PahoLink
+from gateway.links.choice import make_link
+from gateway.links.contract import Link, LinkEvents, LinkOptions, Will
 from gateway.pipeline import Pipeline
 from gateway.rules import all_rules
 from gateway.rules.engine import RuleEngine
@@ -69,7 +70,7 @@ class Gateway:
         self.scanners: list[Any] = []
         self.adverts: AdvertRouter | None = None
         self.mqtt: MqttDevices | None = None
-        self.device_link: PahoLink | None = None
+        self.device_link: Link | None = None
         self.started_s = self.clock.now().s
         self.stopped = asyncio.Event()
         self.again = False
@@ -78,6 +79,8 @@ class Gateway:
         self.keeper: Keeper
         self.pipeline: Pipeline
         self.commands: CommandCentre
+        self.takeovers = Takeovers()
+        self._pairing: asyncio.TimerHandle | None = None
         self._control: ControlServer | None = None
         self._lock: Any = None
 
@@ -191,7 +194,7 @@ class Gateway:
             will=Will(f"{root}/birth", b'{"online":false}'),
             topics=uplink.topics,
         )
-        link = PahoLink(options, uplink.events)
+        link = make_link(self.settings.mqtt.link, options, uplink.events)
         uplink.link = link
         self.uplinks.append(uplink)
         self.supervisor.start(f"uplink {settings.name}", uplink.run)
@@ -252,7 +255,7 @@ class Gateway:
             host=host, port=port, client_id=f"anhu-{s.gateway.id}-in", version=version, user=user, password=password, ca_file=ca
         )
         events = LinkEvents(self.mqtt.on_messages, lambda tokens: None, self._mqtt_up, lambda why: None)
-        self.device_link = PahoLink(options_, events)
+        self.device_link = make_link(s.mqtt.link, options_, events)
         self.mqtt.use(self.device_link)
         self.supervisor.start("mqtt devices", self.device_link.run)
 
@@ -311,7 +314,39 @@ class Gateway:
         state = self.store.driver_state(device)
         if state is not None:
             session.load(state)
+        before = self.commands.session_of(device)
         self.commands.attach(device, session)
+        if before is not None and before is not session and before.device == device and before.exclusive and session.exclusive:
+            self._replaced(device, before, session)
+
+    def _replaced(self, device: str, before: Session, session: Session) -> None:
+        """Newest serves. The old connection is half-open, or a second device claims the same identity."""
+        before.close("replaced by a newer connection")
+        now = self.clock.now()
+        if self.takeovers.note(device, now.s):
+            detail = f"two connections in turn: {before.peer} and {session.peer}"
+            body = Occurrence(kind=OccurrenceKind.IDENTITY_CONFLICT, detail=detail)
+            self.pipeline.publish([Event(device=device, at_ms=now.ms, body=body, time_quality=TimeQuality.RECEIVED)])
+
+    def pair(self, seconds: float) -> float:
+        """Open a window in which devices that speak are taken into the devices file; 0 closes it. The seconds it stays open."""
+        seconds = min(max(seconds, 0.0), LONGEST_PAIRING_S)
+        self.inventory.on_stranger = self._take_in if seconds else None
+        if self._pairing is not None:
+            self._pairing.cancel()
+            self._pairing = None
+        if seconds:
+            self._pairing = asyncio.get_running_loop().call_later(seconds, self.pair, 0)
+        structlog.get_logger().info("pairing window", seconds=seconds)
+        return seconds
+
+    def _take_in(self, device: inventory.Device) -> bool:
+        if device.driver not in registry.names():
+            return False
+        if self.settings.devices.file:
+            append_row(self.settings.path(self.settings.devices.file), device)
+        structlog.get_logger().info("device paired", device=device.device)
+        return True
 
     def _detach(self, session: Session) -> None:
         self.pipeline.forget(session)
@@ -346,7 +381,10 @@ class Gateway:
                 await asyncio.wait_for(ended.wait(), float(request.get("wait_s", 3.0)))
             return {"answers": answers}
 
-        return {"status": status, "stop": stop, "command": command}
+        async def pair(request: dict[str, Any]) -> dict[str, Any]:
+            return {"seconds": self.pair(float(request.get("seconds", 300)))}
+
+        return {"status": status, "stop": stop, "pair": pair, "command": command}
 
     def _take_lock(self) -> None:
         self._lock = (self.data_dir / "lock").open("w")

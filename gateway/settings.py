@@ -70,6 +70,19 @@ class MqttSection(_Section):
     password_file: Annotated[str, "file with the password, mode 600"] = ""
     ca_file: Annotated[str, "CA certificates for TLS; `system`: those of the machine; empty: no TLS"] = ""
     version: Annotated[Literal["3.1.1", "5"], "protocol towards an external broker"] = "3.1.1"
+    link: Annotated[Literal["native", "paho"], "client towards brokers of devices and platforms; paho: the fallback"] = "native"
+    listen: Annotated[
+        Literal["off", "native"], "native: a listener of our own, whose PUBACK follows the commit; beside a broker or alone"
+    ] = "off"
+    listen_host: Annotated[str, "native listener: address"] = "0.0.0.0"  # noqa: S104 - devices come from outside
+    listen_port: Annotated[Port, "native listener: port; 0: a free one"] = 8883
+    cert_file: Annotated[str, "native listener: TLS certificate; empty: no TLS"] = ""
+    key_file: Annotated[str, "native listener: TLS key"] = ""
+    accounts_file: Annotated[
+        str, "credentials of devices, one `user:hash` a line (anhu enroll); empty: one shared user `devices`, for demos only"
+    ] = ""
+    bridges: Annotated[dict[str, str], "accounts that speak for many devices: user to the topic below which it may do all"] = {}
+    max_connections: Annotated[int, Meta(ge=1), "native listener: more are refused"] = 10_000
 
 
 class SubscribeSection(_Section):

@@ -142,6 +142,9 @@ class MqttWire:
             if stop - at > self.limit:
                 raise PacketError(PACKET_TOO_LARGE, f"packet of at most {self.limit} bytes expected, got {stop - at}")
             if stop > end:
+                if first >> 4 != 3 and first & 15 != DECODERS[first >> 4][1]:
+                    # Some other protocol: told at once, not when the length that it seems to claim has come.
+                    raise self._flags(first)
                 self._need = stop - at
                 return at
             if first & 0xF0 == 0x30:
@@ -198,12 +201,15 @@ class MqttWire:
     def _other(self, data: bytes, first: int, at: int, end: int) -> Packet:
         decoder, flags = DECODERS[first >> 4]
         if first & 15 != flags:
-            raise PacketError(MALFORMED, f"flags 0x{first & 15:x} of packet type {first >> 4} are not allowed")
+            raise self._flags(first)
         packet = decoder(data, at, end, flags, self.version)
         if type(packet) is Connect:
             self.version = packet.version
             self._allowed = _TO_SERVER
         return packet
+
+    def _flags(self, first: int) -> PacketError:
+        return PacketError(MALFORMED, f"flags 0x{first & 15:x} of packet type {first >> 4} are not allowed")
 
     def _forbidden(self, kind: int) -> PacketError:
         if self.role == "server" and not self.version:

@@ -29,14 +29,19 @@ def free_port() -> int:
 class Mosquitto:
     """A broker on loopback that survives the gateway. `kill` and `start` flap it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: str, anonymous: bool = True) -> None:
         self.port = free_port()
         self._program = need("mosquitto")
         folder.mkdir(parents=True, exist_ok=True)
         self._conf = folder / "mosquitto.conf"
-        lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous true", "persistence true", f"persistence_location {folder}/"]
+        lines = [
+            f"listener {self.port} 127.0.0.1",
+            f"allow_anonymous {str(anonymous).lower()}",
+            "persistence true",
+            f"persistence_location {folder}/",
+        ]
         lines += ["autosave_interval 1", "max_queued_messages 1000000", "max_inflight_messages 1000", "user root", "log_type error"]
-        self._conf.write_text("\n".join(lines) + "\n")
+        self._conf.write_text("\n".join([*lines, *more]) + "\n")
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Mosquitto:

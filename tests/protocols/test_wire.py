@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import timeit
 from typing import Any
 
@@ -330,4 +331,4 @@ def test_the_common_packets_cost_less_than_three_microseconds(version: int) -> N
     many = b"".join(written(Publish("anhu/dev/gas-1/up", bytes(80), 1, packet_id=n), version) for n in range(1, 501))
     acks = puback_bytes(list(range(1, 501)))
     for raw in (many, acks):
-        assert min(timeit.repeat(lambda raw=raw: wire.receive(raw), number=20, repeat=5)) / 20 / 500 < 3e-6
+        assert min(timeit.repeat(lambda raw=raw: wire.receive(raw), number=20, repeat=5, timer=time.process_time)) / 20 / 500 < 3e-6
