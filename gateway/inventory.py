@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ class Inventory:
     def __init__(self, devices: list[Device] | None = None, *, accept_any: bool = False) -> None:
         self._devices = {device.device: device for device in devices or []}
         self.accept_any = accept_any
+        self.on_stranger: Callable[[Device], bool] | None = None
+        """Asked while a pairing window is open; True takes the stranger in."""
 
     def __len__(self) -> int:
         return len(self._devices)
@@ -56,9 +59,13 @@ class Inventory:
     def find(self, device: str) -> Device | None:
         """The row of a device id; with `accept_any` a row is made for a stranger."""
         found = self._devices.get(device)
-        if found is None and self.accept_any and _DEVICE.match(device):
-            return Device(device=device, driver=device.split(":", 1)[0])
-        return found
+        if found is not None or not (self.accept_any or self.on_stranger) or not _DEVICE.match(device):
+            return found
+        made = Device(device=device, driver=device.split(":", 1)[0])
+        if self.on_stranger is not None and self.on_stranger(made):
+            self._devices[device] = made
+            return made
+        return made if self.accept_any else None
 
     def all(self) -> list[Device]:
         """Every row, in the order of the file."""

@@ -23,6 +23,7 @@ import msgspec
 from drivers.api import Command, Frame, Instant, Output, Reject, Send
 from drivers.events import CommandResult, Event, seal
 from drivers.vocabulary import Lane, TimeQuality
+from gateway.admission import Strangers
 from gateway.clock import Clock
 from gateway.inventory import Inventory
 from gateway.session import Session
@@ -103,6 +104,7 @@ class Pipeline:
         self._store = store
         self._rules = rules
         self._known: OrderedDict[str, None] = OrderedDict()
+        self._strangers = Strangers()
         self._wakes: dict[Session, asyncio.TimerHandle] = {}
         self._rule_wake: asyncio.TimerHandle | None = None
 
@@ -160,15 +162,14 @@ class Pipeline:
     # --- steps ---------------------------------------------------------------------------------------------------------------
 
     def _identify(self, session: Session, frame: Frame, output: Output) -> Output:
-        """The peer has shown who it is: take its own options, its stored state, and read the frame once more with them."""
+        """The peer has shown who it is: take its own options, its stored state, and read what it has sent once more with them."""
         device = output.device
         row = self._inventory.find(device) if device else None
         if device is None or row is None:
             return output
         session.device, session.accepted = device, True
         if row.options:
-            session.again(row.options, device)
-            output = session.receive(frame)
+            output = session.again(row.options, device, frame)
         self.on_accepted(session)
         return output
 
@@ -178,7 +179,7 @@ class Pipeline:
         strangers = {event.device for event in output.events} - {event.device for event in mine}
         if output.device is not None and self._inventory.find(output.device) is None and not mine:
             strangers.add(output.device)
-        for device in strangers:
+        for device in filter(lambda device: self._strangers.worth_noting(device, now.s), strangers):
             batch.discovered.append(Discovered(device, session.name, frame.peer or frame.topic or frame.address, now.ms))
         self._refuse(session, frame, output.rejects, batch, now)
         for note in output.tolerated:

@@ -10,12 +10,18 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import structlog
 
-from drivers.api import Command, CommandStatus, Driver, Frame, Instant, Output, Reason, Reject, Send, Stateful
+from drivers.api import Command, CommandStatus, Driver, Frame, Instant, Output, Reason, Reject, Send, Stateful, Transport
 
 KEPT_PER_MINUTE = 60
 """Refused frames of one session that are kept for inspection per minute; more are counted only (a flood must not fill the disk)."""
+
+
+EARLY_LIMIT = 64 * 1024
+"""Bytes of a stream that are kept until the peer has shown who it is: a login, and what a device sends together with it."""
+_STREAMS = (Transport.TCP, Transport.SERIAL)
 
 
 class Session:
@@ -37,6 +43,8 @@ class Session:
         self.device = device
         self.peer = peer
         self.accepted = device is not None
+        self.exclusive = False
+        """A connection of its own (TCP): two of one identity cannot both be right."""
         self.wake_s: float | None = None
         self.frames = 0
         self.failures = 0
@@ -46,6 +54,7 @@ class Session:
         self._options = dict(options)
         self._driver = driver_type(options, device)
         self._state = b""
+        self._early = b""
         self._kept = 0
         self._kept_minute = -1
         if state is not None:
@@ -55,6 +64,10 @@ class Session:
         """What the driver makes of a frame."""
         self.frames += 1
         self.last_s = frame.received.s
+        if self.device is None and frame.transport in _STREAMS:
+            self._early = (self._early + frame.data)[-EARLY_LIMIT:]
+        elif self._early:
+            self._early = b""
         return self._guard(lambda: self._driver.receive(frame), frame.data)
 
     def command(self, command: Command, now: Instant) -> Output:
@@ -74,10 +87,13 @@ class Session:
         found = getattr(self._driver, "topics", None)
         return list(found()) if found is not None else []
 
-    def again(self, options: dict[str, Any], device: str) -> None:
-        """Start over with the options of the device that the peer turned out to be."""
+    def again(self, options: dict[str, Any], device: str, frame: Frame) -> Output:
+        """Start over with the options of the device that the peer turned out to be: what the driver makes of all that it has sent."""
         self._options.update(options)
         self._driver = self.driver_type(self._options, device)
+        if self._early:
+            frame = msgspec.structs.replace(frame, data=self._early, evidence="")
+        return self.receive(frame)
 
     def load(self, state: bytes) -> None:
         """Give the driver its stored state."""

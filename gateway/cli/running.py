@@ -73,6 +73,13 @@ def add(verbs: Any) -> None:
     command.add_argument("--wait", type=float, default=5.0, help="seconds to wait for the device (default 5)")
     command.set_defaults(handler=_command)
 
+    pair = verbs.add_parser(
+        "pair", help="take in devices that speak during the next minutes", epilog=example("anhu pair --seconds 300 --data-dir var")
+    )
+    _data_dir_option(pair)
+    pair.add_argument("--seconds", type=float, default=300, help="length of the window, at most 3600; 0 closes it (default 300)")
+    pair.set_defaults(handler=_pair)
+
     ports = verbs.add_parser("ports", help="serial ports of this machine, under names that stay", epilog=example("anhu ports"))
     ports.set_defaults(handler=_ports)
 
@@ -225,6 +232,11 @@ def _dicts(db: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> list[di
     cursor = db.execute(sql, values)
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in reversed(cursor.fetchall())]
+
+
+def _pair(args: argparse.Namespace) -> int:
+    print_json(control.ask(_data_dir(args), {"do": "pair", "seconds": args.seconds}))
+    return 0
 
 
 def _ports(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ is bounded without dropping anything. One port may know one protocol, or tell pr
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
@@ -122,6 +123,7 @@ class TcpConnection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         listener = self._listener
         self._out = transport
+        keep_alive(transport.get_extra_info("socket"))
         name = transport.get_extra_info("peername") or ("?", 0)
         self._peer = f"{name[0]}:{name[1]}"
         self._since_s = listener._clock.now().s
@@ -192,6 +194,7 @@ class TcpConnection(asyncio.Protocol):
     def _begin(self, driver: type[Driver]) -> None:
         session = self._listener._make(driver, dict(self._listener.settings.options))
         session.peer, session.send, session.close = self._peer, self.write, self.shut
+        session.exclusive = True
         self._session = session
 
     def _choose(self) -> type[Driver] | None:
@@ -214,9 +217,25 @@ class TcpConnection(asyncio.Protocol):
         return None
 
 
+def keep_alive(sock: Any) -> None:
+    """Notice a half-open connection within four minutes: a device behind a mobile network often vanishes without a word."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, seconds in (("TCP_KEEPIDLE", 120), ("TCP_KEEPINTVL", 30), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
+
+
 def verdicts_on(frame: Frame, drivers: list[type[Driver]]) -> list[tuple[type[Driver], Match]]:
     """What each driver that can tell says of first bytes."""
-    return [(driver, cast(Any, driver).match(frame)) for driver in drivers if isinstance(driver, Matcher)]
+    return [(driver, _verdict(driver, frame)) for driver in drivers if isinstance(driver, Matcher)]
+
+
+def _verdict(driver: type[Driver], frame: Frame) -> Match:
+    try:
+        return Match(cast(Any, driver).match(frame))
+    except Exception as error:  # noqa: BLE001 - a driver's bug must not cost the other protocols of the port their devices
+        structlog.get_logger().error("driver failed to look at first bytes", driver=driver.info.name, exc_info=error)
+        return Match.NO
 
 
 def candidates(name: str, transport: Transport) -> list[type[Driver]]:
