@@ -37,7 +37,7 @@ MOST_WAKES = 100_000
 class Replay:
     """Drivers and rules on a virtual clock. `write` gets each event that comes out, as a line of JSON."""
 
-    def __init__(self, engine: RuleEngine, devices: inventory.Inventory, write: Callable[[bytes], object]) -> None:
+    def __init__(self, engine: RuleEngine, devices: inventory.Inventory, write: Callable[[str], object]) -> None:
         self.events = 0
         self.refused = 0
         self._engine = engine
@@ -132,7 +132,7 @@ class Replay:
     def _print(self, events: list[Event]) -> None:
         self.events += len(events)
         for event in events:
-            self._write(event_json(event) + b"\n")
+            self._write(event_json(event).decode() + "\n")
 
 
 def add(verbs: Any) -> None:
@@ -168,7 +168,7 @@ def run(args: argparse.Namespace) -> int:
             raise SettingsError([Fault("", 0, fault) for fault in error.faults]) from None
         except (OSError, UnicodeDecodeError) as error:
             raise AnhuError(f"{args.rules}: {error}", hint="see config/rules.example.toml") from None
-    replay = Replay(RuleEngine(rules, RuleSettings(rules, directory, tables), directory), devices, sys.stdout.buffer.write)
+    replay = Replay(RuleEngine(rules, RuleSettings(rules, directory, tables), directory), devices, sys.stdout.write)
     faults = _feed(replay, args.capture or args.events, devices, is_capture=bool(args.capture))
     if args.until:
         replay.until(epoch_ms(args.until))

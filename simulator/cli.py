@@ -113,7 +113,7 @@ def _capture(args: argparse.Namespace) -> int:
     community = scenario.community()
     lines = capture(community, seconds=scenario.duration_s, start_ms=scenario.start_ms, truth=Truth(), faults=scenario.faults(community))
     for line in lines:
-        _say(json.dumps(line, ensure_ascii=False))
+        sys.stdout.buffer.write(line)
     _tell(f"{scenario.name}: from {rfc3339(scenario.start_ms)}")
     return 0
 

@@ -111,7 +111,10 @@ class Community:
 
 
 class Rates(NamedTuple):
-    """How lively the devices are, seconds. The defaults are those of real firmware; a demonstration is livelier."""
+    """How lively the devices are, seconds. The defaults are those of real firmware.
+
+    `radar_s`, `moves_s`: heartbeat of a radar and how often it tells how strongly somebody moves; `settop_s`: heartbeat of a TV box.
+    """
 
     heartbeat_s: float = 300.0
     walking_s: float = 20.0
@@ -120,10 +123,21 @@ class Rates(NamedTuple):
     sensor_s: float = 300.0
     advert_s: float = 600.0
     radar_s: float = 60.0
+    moves_s: float = 1.0
+    settop_s: float = 60.0
 
 
 DAILY = Rates()
-LIVELY = Rates(heartbeat_s=10.0, walking_s=3.0, resting_s=8.0, health_s=12.0, sensor_s=6.0, advert_s=10.0, radar_s=5.0)
+LIVELY = Rates(
+    heartbeat_s=10.0, walking_s=3.0, resting_s=8.0, health_s=12.0, sensor_s=6.0, advert_s=10.0, radar_s=5.0, settop_s=5.0
+)
+"""For demonstrations: everything within half a minute."""
+SPARSE = Rates(
+    heartbeat_s=1800.0, walking_s=60.0, resting_s=1800.0, health_s=3600.0, sensor_s=1800.0, advert_s=3600.0,
+    radar_s=120.0, moves_s=600.0, settop_s=1800.0,
+)  # fmt: skip
+"""For weeks of whole districts in virtual time: every happening, but what says nothing new is said seldom. A radar speaks every two
+minutes all the same: after three it counts as lost."""
 
 
 def build(
@@ -260,12 +274,12 @@ def _pendant(person: Resident, number: int, seed: int, rates: Rates) -> Member:
 
 def _settop(person: Resident, number: int, seed: int, rates: Rates) -> Member:
     name = f"tv-{number}"
-    device = SettopBox(f"settop:{name}", name=name, seed=seed, heartbeat_s=max(rates.advert_s / 10, rates.heartbeat_s / 5, 5.0))
+    device = SettopBox(f"settop:{name}", name=name, seed=seed, heartbeat_s=rates.settop_s)
     return Member(device, "settop", person.id, f"{person.flat} 电视机顶盒", "living room", seed, topics=(device.down_topic,))
 
 
 def _radar(person: Resident, number: int, seed: int, rates: Rates) -> Member:
-    device = FallRadar(f"micradar:bath-{number}", seed=seed, quiet_s=rates.radar_s)
+    device = FallRadar(f"micradar:bath-{number}", seed=seed, quiet_s=rates.radar_s, moves_s=rates.moves_s)
     return Member(device, "radar", person.id, f"{person.flat} 卫生间雷达", "bathroom", seed)
 
 

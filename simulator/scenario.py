@@ -5,7 +5,7 @@
     residents = 5              # default 5, personas in turn
     seed = 7                   # default 1
     start = "2026-11-22T18:00:00Z"
-    rates = "lively"           # daily (default) or lively
+    rates = "lively"           # daily (default: as real firmware), lively or sparse
     plan = "none"              # none (default): only what stands below; everyday: ordinary life beside it; demo
 
     [[happening]]
@@ -49,7 +49,7 @@ from typing import Any
 
 from drivers.events import epoch_ms
 from protocols.mqtt.toml_lines import Where, line_of, lines_of
-from simulator.community import DAILY, INSTALL, LIVELY, Community, Member, build, demo_day, everyday
+from simulator.community import DAILY, INSTALL, LIVELY, SPARSE, Community, Member, build, demo_day, everyday
 from simulator.devices.device import Happening, WireKind
 from simulator.errors import ScenarioError
 from simulator.faults import FAULTS
@@ -60,7 +60,7 @@ SHIPPED = Path(__file__).with_name("scenarios")
 DEFAULT_START = "2026-11-22T00:00:00Z"
 MOST_RESIDENTS = 20_000
 PLANS: dict[str, Callable[[Community], Iterator[Happening]]] = {"none": lambda community: iter(()), "everyday": everyday, "demo": demo_day}
-RATES = {"daily": DAILY, "lively": LIVELY}
+RATES = {"daily": DAILY, "lively": LIVELY, "sparse": SPARSE}
 VERBS = (
     "active", "battery_low", "door_close", "door_open", "enter", "fall", "gas", "get_up", "leak", "leak_gone", "leave",
     "motion", "no_motion", "service", "smoke", "smoke_gone", "sos", "sos_cancel", "still", "take_off", "walk",

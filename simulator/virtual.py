@@ -1,7 +1,8 @@
 """A community in virtual time against a gateway's own pipeline: a day in seconds, judged like a run on wires.
 
 The bytes of the devices go as a capture into `anhu replay` (a process of its own: the simulator imports nothing of the gateway),
-its events come back and are held against the truth. Devices are answered by a `Centre`.
+its events come back through a pipe and are held against the truth while both go on. Devices are answered by a `Centre`. Nothing
+grows with the length of the run but what is outstanding.
 """
 
 from __future__ import annotations
@@ -11,24 +12,31 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import msgspec
 
 from drivers.events import epoch_ms, rfc3339
 from simulator.centre import Centre
-from simulator.community import Community
+from simulator.community import Community, Member
 from simulator.devices.device import WireKind
 from simulator.errors import TargetError
 from simulator.faults.fault import Fault
 from simulator.stage import Sent, play
-from simulator.truth import Score, Scorer, Truth
+from simulator.truth import Entry, Score, Scorer, Truth
 
 REPLAY = (sys.executable, "-m", "gateway.cli", "replay")
 DEVICE_COLUMNS = ("device", "driver", "subject", "name", "place", "wire", "options")
+PEOPLE_COLUMNS = ("subject", "tags", "language", "home")
 LAST_LINE = 2000
 """How much of the gateway's complaint is shown."""
+CHUNK_BYTES = 1 << 16
+
+_quoted = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,16 @@ class VirtualRun:
     events: int
 
 
+class Listener:
+    """Hears what happens and what comes out, for reports. Both are called in the order of the run, one at a time."""
+
+    def expect(self, entry: Entry) -> None:
+        """Something happened."""
+
+    def deliver(self, document: Mapping[str, Any], delivered_ms: int) -> None:
+        """Something was told."""
+
+
 def capture(
     community: Community,
     *,
@@ -47,13 +65,12 @@ def capture(
     start_ms: int,
     truth: Truth,
     faults: Mapping[str, Iterable[Fault]] | None = None,
-) -> Iterator[dict[str, Any]]:
-    """The lines of a capture as `anhu replay --capture` reads them: driver, received, conn and the bytes."""
-    members = {member.device.id: member for member in community.members}
+) -> Iterator[bytes]:
+    """The lines of a capture as `anhu replay --capture` reads them: JSON with driver, received, device, conn and the bytes."""
+    write = {member.device.id: _writer(member) for member in community.members}
     devices = [(member.device, member.subject) for member in community.members]
     for sent in play(devices, community.plan(), seconds=seconds, start_ms=start_ms, truth=truth, centre=Centre(), faults=faults):
-        device = members[sent.device].device
-        yield _line(sent, device.driver, device.wire, members[sent.device].mac)
+        yield write[sent.device](sent)
 
 
 def run_virtual(
@@ -64,27 +81,96 @@ def run_virtual(
     faults: Mapping[str, Iterable[Fault]] | None = None,
     replay: Sequence[str] = REPLAY,
     limits: Mapping[str, int] | None = None,
+    rules: str = "",
+    hear: Listener | None = None,
 ) -> VirtualRun:
-    """Play the community, feed the gateway, judge. Raises TargetError when the gateway fails."""
-    truth = Truth()
-    scorer = Scorer(limits=limits)
-    truth.follow(scorer.expect)
-    frames = 0
+    """Play the community, feed the gateway, judge. `rules`: settings of the gateway's rules, TOML. Raises TargetError when it fails."""
+    truth = Truth(keep=0)
+    judge = _Judge(Scorer(limits=limits), hear or Listener())
+    truth.follow(judge.expect)
+    end_ms = start_ms + round(seconds * 1000)
     with tempfile.TemporaryDirectory(prefix="anhu-sim-") as name:
         folder = Path(name)
-        with (folder / "capture.jsonl").open("w", encoding="utf-8") as file:
-            for line in capture(community, seconds=seconds, start_ms=start_ms, truth=truth, faults=faults):
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                frames += 1
         write_devices(community, folder / "devices.csv")
-        command = [*replay, "--capture", str(folder / "capture.jsonl"), "--devices", str(folder / "devices.csv")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise TargetError(f"replay ended with {done.returncode}: {done.stderr[-LAST_LINE:].strip()}", hint="run: anhu replay --help")
-    documents = [json.loads(line) for line in done.stdout.splitlines() if line]
-    for document in documents:
-        scorer.deliver(document, epoch_ms(document["received"]))
-    return VirtualRun(scorer.result(start_ms + round(seconds * 1000), grace_ms=1000), frames, len(documents))
+        write_people(community, folder / "people.csv")
+        command = [*replay, "--capture", "-", "--devices", str(folder / "devices.csv"), "--people", str(folder / "people.csv")]
+        if rules:
+            (folder / "rules.toml").write_text(rules, "utf-8")
+            command += ["--rules", str(folder / "rules.toml")]
+        command += ["--until", rfc3339(end_ms)]
+        lines = capture(community, seconds=seconds, start_ms=start_ms, truth=truth, faults=faults)
+        with (folder / "complaints").open("w+b") as complaints:
+            frames = _through(command, lines, judge, complaints)
+    return VirtualRun(judge.scorer.result(end_ms, grace_ms=1000), frames, judge.events)
+
+
+class _Judge:
+    """Brings what happens and what comes out together from two threads."""
+
+    def __init__(self, scorer: Scorer, hear: Listener) -> None:
+        self.scorer = scorer
+        self.events = 0
+        self._hear = hear
+        self._lock = threading.Lock()
+
+    def expect(self, entry: Entry) -> None:
+        with self._lock:
+            self.scorer.expect(entry)
+            self._hear.expect(entry)
+
+    def listen(self, pipe: IO[bytes]) -> None:
+        """Take every document of the pipe, until it ends."""
+        decode = msgspec.json.Decoder().decode
+        for line in pipe:
+            try:
+                document = decode(line)
+                received_ms = epoch_ms(document["received"])
+            except (ValueError, KeyError, TypeError):
+                document, received_ms = {}, 0
+            with self._lock:
+                self.events += 1
+                self.scorer.deliver(document, received_ms)
+                self._hear.deliver(document, received_ms)
+
+
+def _through(command: Sequence[str], lines: Iterable[bytes], judge: _Judge, complaints: IO[bytes]) -> int:
+    """Feed the gateway while its answers are read; how many lines went in."""
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints)
+    assert child.stdin is not None and child.stdout is not None
+    reader = threading.Thread(target=judge.listen, args=(child.stdout,), name="replayed events", daemon=True)
+    reader.start()
+    frames = 0
+    try:
+        frames = _write(child.stdin, lines)
+    except BaseException:
+        child.kill()
+        raise
+    finally:
+        reader.join()
+        child.stdout.close()
+        code = child.wait()
+    if code != 0:
+        complaints.seek(0)
+        text = complaints.read().decode("utf-8", "replace")
+        raise TargetError(f"replay ended with {code}: {text[-LAST_LINE:].strip()}", hint="run: anhu replay --help")
+    return frames
+
+
+def _write(pipe: IO[bytes], lines: Iterable[bytes]) -> int:
+    """Everything into the pipe; how many lines. A gateway that ends before its input tells why by its exit code and its words."""
+    frames, chunk = 0, bytearray()
+    try:
+        with pipe:
+            for line in lines:
+                frames += 1
+                chunk += line
+                if len(chunk) >= CHUNK_BYTES:
+                    pipe.write(chunk)
+                    chunk.clear()
+            pipe.write(chunk)
+    except BrokenPipeError:
+        pass
+    return frames
 
 
 def write_devices(community: Community, path: Path) -> None:
@@ -97,10 +183,37 @@ def write_devices(community: Community, path: Path) -> None:
             writer.writerow([*(row[column] or "" for column in DEVICE_COLUMNS[:-1]), options])
 
 
-def _line(sent: Sent, driver: str, wire: WireKind, mac: str) -> dict[str, Any]:
-    line: dict[str, Any] = {"driver": driver, "received": rfc3339(sent.at_ms), "device": sent.device, "conn": sent.device}
-    if wire is WireKind.MQTT:
-        return {**line, "topic": sent.parcel.to, "payload": sent.parcel.data.decode("utf-8", "replace")}
-    if wire is WireKind.BLE:
-        return {**line, "address": mac, "uuid": sent.parcel.to, "frame": sent.parcel.data.hex()}
-    return {**line, "frame": sent.parcel.data.hex()}
+def write_people(community: Community, path: Path) -> None:
+    """The residents as the gateway's people file: the persona is the group whose rule settings they get."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(PEOPLE_COLUMNS)
+        for resident in community.residents:
+            writer.writerow([resident.id, resident.persona.name.replace(" ", "_"), "zh", resident.flat])
+
+
+def _writer(member: Member) -> Callable[[Sent], bytes]:
+    """Makes the line of a parcel; what is the same for every line of a device is written once."""
+    device = member.device
+    ident = _quoted(device.id).decode()
+    head = f'{{"driver":"{device.driver}","device":{ident},"conn":{ident}'
+    if device.wire is WireKind.MQTT:
+
+        def published(sent: Sent) -> bytes:
+            topic, payload = _quoted(sent.parcel.to).decode(), _quoted(sent.parcel.data.decode("utf-8", "replace")).decode()
+            return f'{head},"received":"{rfc3339(sent.at_ms)}","topic":{topic},"payload":{payload}}}\n'.encode()
+
+        return published
+    if device.wire is WireKind.BLE:
+        head += f',"address":"{member.mac}"'
+
+        def heard(sent: Sent) -> bytes:
+            uuid = _quoted(sent.parcel.to).decode()
+            return f'{head},"received":"{rfc3339(sent.at_ms)}","uuid":{uuid},"frame":"{sent.parcel.data.hex()}"}}\n'.encode()
+
+        return heard
+
+    def said(sent: Sent) -> bytes:
+        return f'{head},"received":"{rfc3339(sent.at_ms)}","frame":"{sent.parcel.data.hex()}"}}\n'.encode()
+
+    return said

@@ -42,10 +42,9 @@ def test_a_black_hole_is_noticed() -> None:
 
 
 def test_a_capture_is_made_of_lines_that_replay_reads() -> None:
-    lines = list(capture(build(5, seed=1), seconds=60, start_ms=T0, truth=Truth()))
+    lines = [json.loads(line) for line in capture(build(5, seed=1), seconds=60, start_ms=T0, truth=Truth())]
     assert {line["driver"] for line in lines} >= {"watch", "minifinder2", "micradar", "mqtt_json", "settop"}
     assert all({"received", "conn", "device"} <= set(line) for line in lines)
-    assert json.loads(json.dumps(lines)) == lines
 
 
 BROKEN = """
