@@ -80,6 +80,16 @@ def add(verbs: Any) -> None:
     pair.add_argument("--seconds", type=float, default=300, help="length of the window, at most 3600; 0 closes it (default 300)")
     pair.set_defaults(handler=_pair)
 
+    places = verbs.add_parser(
+        "places",
+        help="rows for rules.indoors out of what a device hears where it is now",
+        epilog=example("anhu places watch:8800000015 home --data-dir var"),
+    )
+    _data_dir_option(places)
+    places.add_argument("device", help="device that lies at the place to be taught")
+    places.add_argument("place", help="name of the place")
+    places.set_defaults(handler=_places)
+
     ports = verbs.add_parser("ports", help="serial ports of this machine, under names that stay", epilog=example("anhu ports"))
     ports.set_defaults(handler=_ports)
 
@@ -236,6 +246,30 @@ def _dicts(db: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> list[di
 
 def _pair(args: argparse.Namespace) -> int:
     print_json(control.ask(_data_dir(args), {"do": "pair", "seconds": args.seconds}))
+    return 0
+
+
+def _places(args: argparse.Namespace) -> int:
+    """The strongest access points and the beacon of the device's newest positions, as TOML to paste."""
+    path = _data_dir(args) / "anhu.db"
+    sql = "SELECT data FROM telemetry WHERE kind='position' AND json_extract(data,'$.device')=? ORDER BY seq DESC LIMIT 20"
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    try:
+        bodies = [json.loads(bytes(row[0]))["body"] for row in db.execute(sql, (args.device,))]
+    except sqlite3.Error as error:
+        raise AnhuError(f"{path}: cannot be read: {error}", hint="give --data-dir, or start the gateway once") from None
+    finally:
+        db.close()
+    loudest: dict[str, int] = {}
+    for body in bodies:
+        for point in body.get("wifi", []):
+            loudest[point["mac"]] = max(loudest.get(point["mac"], -999), point.get("rssi_dbm") or -95)
+        if body.get("beacon"):
+            loudest[body["beacon"]] = 0
+    if not loudest:
+        raise AnhuError(f"{args.device}: no position with access points or a beacon is stored", hint="let it lie there for some minutes")
+    for mac in sorted(loudest, key=lambda each: -loudest[each])[:8]:
+        print(f"{{mac = {json.dumps(mac)}, place = {json.dumps(args.place, ensure_ascii=False)}}},")
     return 0
 
 

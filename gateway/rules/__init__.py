@@ -11,8 +11,10 @@ from gateway.rules.fall import FallRule
 from gateway.rules.geofence import GeofenceRule
 from gateway.rules.inactivity import InactivityRule
 from gateway.rules.incident import IncidentRule
+from gateway.rules.indoors import IndoorsRule
 from gateway.rules.ladder import LadderRule
 from gateway.rules.medication import MedicationRule
+from gateway.rules.steps import StepsRule
 from gateway.rules.supervision import SupervisionRule
 from gateway.rules.visits import VisitsRule
 from gateway.rules.vitals import VitalsRule
@@ -31,6 +33,8 @@ def all_rules() -> list[Rule]:
         VitalsRule(),
         MedicationRule(),
         VisitsRule(),
+        StepsRule(),
+        IndoorsRule(),
         GeofenceRule(),
         IncidentRule(),
         LadderRule(),
