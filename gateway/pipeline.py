@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -100,6 +100,10 @@ class Pipeline:
         self.on_command: Callable[[Command], None] = lambda command: None
         self.on_result: Callable[[Event, Batch], None] = lambda event, batch: None
         self.on_accepted: Callable[[Session], None] = lambda session: None
+        self.on_answered: Callable[[Sequence[Event]], None] = lambda events: None
+        """Heard for the events of a frame once their acknowledgement has gone out."""
+        self.unset_before_ms = CLOCK_UNSET_MS
+        """A wall clock before this was not set yet; raised while it is behind what the last boot has seen."""
         self._inventory = inventory
         self._store = store
         self._rules = rules
@@ -206,7 +210,7 @@ class Pipeline:
     def _take(self, batch: Batch, events: list[Event], now: Instant) -> None:
         """Sealed events into the batch, with what the rules make of them."""
         fresh = self._fresh(events)
-        if now.ms < CLOCK_UNSET_MS:
+        if now.ms < self.unset_before_ms:
             fresh = [_undated(event) for event in fresh]
         for event in fresh:
             if type(event.body) is CommandResult:
@@ -248,7 +252,7 @@ class Pipeline:
             self._answer(session, acks, settled)
             return
         # A repetition of something whose commit may still be running waits for that commit: groups are written in order.
-        self._commit(batch).add_done_callback(lambda done: None if done.cancelled() else self._answer(session, acks, settled))
+        self._commit(batch).add_done_callback(lambda done: None if done.cancelled() else self._answer(session, acks, settled, batch.events))
 
     def _commit(self, batch: Batch) -> asyncio.Future[None]:
         batch.urgent = batch.urgent or bool(batch.commands) or any(event.lane is Lane.ALARM for event in batch.events)
@@ -256,11 +260,13 @@ class Pipeline:
         future.add_done_callback(lambda done: None if done.cancelled() else self._tell(batch.events))
         return future
 
-    def _answer(self, session: Session, acks: list[Send], settled: Callable[[], None] | None) -> None:
+    def _answer(self, session: Session, acks: list[Send], settled: Callable[[], None] | None, events: Sequence[Event] = ()) -> None:
         if acks:
             session.send(acks)
         if settled is not None:
             settled()
+        if events and (acks or settled is not None):
+            self.on_answered(events)
 
     def _tell(self, events: list[Event]) -> None:
         for event in events:

@@ -111,7 +111,11 @@ class Gt06:
             return Match.MORE
         if data[:2] not in {b"\x78\x78", b"\x79\x79"}:
             return Match.NO
-        if data[:1] == b"\x78" and data[3:4] == b"\x01" and data[2] <= 0x0D:
+        if data[:1] == b"\x78" and len(data) < 4:
+            return Match.MORE
+        if data[:1] == b"\x78" and data[3:4] == b"\x01" and data[2] < 0x0D:
+            return Match.NO
+        if data[:1] == b"\x78" and data[3:4] == b"\x01" and data[2] == 0x0D:
             if len(data) < 18:
                 return Match.NO if data[13:15] == gt06.TAIL else Match.MORE
             return Match.YES if data[16:18] == gt06.TAIL else Match.NO

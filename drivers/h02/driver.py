@@ -86,7 +86,9 @@ class H02:
         """Whether the first bytes are an H02 frame."""
         data = frame.data
         if data[:1] == b"$":
-            return Match.YES if len(data) >= 12 and all(byte & 15 < 10 and byte >> 4 < 10 for byte in data[1:12]) else Match.MORE
+            if not (data[1:12].hex() or "0").isdecimal():
+                return Match.NO
+            return Match.YES if len(data) >= 12 else Match.MORE
         if data[:1] != b"*":
             return Match.NO
         if len(data) < 4:

@@ -36,6 +36,7 @@ from drivers.api import (
     in_range,
     read_options,
 )
+from protocols.checksum import crc16_x25
 from protocols.tracker import topin
 from protocols.tracker.gt06_blocks import Gps
 from protocols.tracker.topin import Connection, Packet
@@ -78,7 +79,10 @@ class Topin:
             return Match.MORE
         if data[3] != topin.LOGIN:
             return Match.NO
-        if len(data) < 15:
+        if len(data) >= 18 and data[16:18] == topin.TAIL and crc16_x25(data[2:14]) == int.from_bytes(data[14:16], "big"):
+            # A GT06 login whose serial or checksum happens to hold 0D 0A.
+            return Match.NO
+        if len(data) < 14 or (len(data) == 14 and data[12:14] != topin.TAIL):
             return Match.MORE
         return Match.YES if topin.TAIL in {data[12:14], data[13:15], data[14:16]} else Match.NO
 
