@@ -100,11 +100,13 @@ class Replay:
         if clock is None:
             self._clock = VirtualClock(ms, ms / 1000)
             return
+        now = clock.now()
+        target_s = now.s + (ms - now.ms) / 1000
         for _ in range(MOST_WAKES):
-            target_s = clock.now().s + (ms - clock.now().ms) / 1000
             session, session_due = self._next_session()
-            rule_due = self._engine.due()
-            first = min((s for s in (session_due, rule_due) if s is not None), default=None)
+            first = rule_due = self._engine.due()
+            if session_due is not None and (rule_due is None or session_due <= rule_due):
+                first = session_due
             if first is None or first > target_s:
                 break
             clock.advance(max(0.0, first - clock.now().s))
