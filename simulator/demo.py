@@ -10,14 +10,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import csv
-import importlib.util
 import json
-import os
 import re
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -32,10 +28,11 @@ from simulator import report
 from simulator.clock import RealClock
 from simulator.community import Community, demo_community
 from simulator.errors import SimulatorError
-from simulator.run import MqttTarget, Targets, link_name, run_community, serial_lines
+from simulator.own_gateway import OwnGateway
+from simulator.run import Targets, run_community, serial_lines
 from simulator.truth import Scorer, Truth
 
-READY_S, STOP_S, GRACE_S = 15.0, 10.0, 3.0
+GRACE_S = 3.0
 REMIND_AT_S = 14.0
 """When the platform asks a TV to remind somebody of the medicine."""
 QUIET = ("health", "position")
@@ -96,7 +93,6 @@ class Demo:
         self._people = {resident.id: resident.name for resident in self._community.residents}
         self._left_out: dict[str, str] = {}
         self._results: list[dict[str, Any]] = []
-        self._gateway: asyncio.subprocess.Process | None = None
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -110,21 +106,19 @@ class Demo:
                 lines = serial_lines(self._community, folder / "serial")
                 for line in lines.values():
                     stack.callback(line.close)
-                ports = {"mqtt": free_port(), "watch": free_port(), "minifinder2": free_port()}
-                self._write_settings(folder, ports, radio is not None)
-                environment = {**os.environ, **(radio.environment if radio is not None else {})}
-                await self._start_gateway(folder, ports, environment)
-                stack.push_async_callback(self._stop_gateway)
-                password = (folder / "data" / "secrets" / "mqtt-gateway").read_text().strip()
-                devices = (folder / "data" / "secrets" / "mqtt-devices").read_text().strip()
-                self._say(f"安护 Anhu: {len(self._names)} devices of {len(self._community.residents)} residents; Ctrl-C ends the demo")
-                platform = asyncio.create_task(self._listen(ports["mqtt"], password), name="platform")
-                targets = Targets(
-                    tcp={name: ("127.0.0.1", ports[name]) for name in ("watch", "minifinder2")},
-                    mqtt=MqttTarget("127.0.0.1", ports["mqtt"], "devices", devices),
-                    serial=folder / "serial",
-                    bluez=radio,
+                gateway = await stack.enter_async_context(
+                    OwnGateway(
+                        folder,
+                        self._community,
+                        ble=radio is not None,
+                        language=self._args.lang,
+                        broker=self._args.broker,
+                        environment=radio.environment if radio is not None else {},
+                    )
                 )
+                self._say(f"安护 Anhu: {len(self._names)} devices of {len(self._community.residents)} residents; Ctrl-C ends the demo")
+                platform = asyncio.create_task(self._listen(gateway), name="platform")
+                targets = gateway.targets(radio)
                 await self._live(targets, lines, platform)
             return self._sum_up()
 
@@ -168,90 +162,14 @@ class Demo:
         self._left_out[wire] = why
         print(f"anhu demo: without {wire}: {why}", file=sys.stderr)
 
-    def _write_settings(self, folder: Path, ports: dict[str, int], ble: bool) -> None:
-        """Settings and inventory as an installer would write them."""
-        with (folder / "devices.csv").open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(["device", "driver", "subject", "name", "place", "wire", "options"])
-            for row in self._names.values():
-                options = json.dumps(row["options"]) if row["options"] else ""
-                table.writerow([row[c] or "" for c in ("device", "driver", "subject", "name", "place", "wire")] + [options])
-        serial = [row for row in self._names.values() if row["wire"] == "serial"]
-        text = f"""
-[gateway]
-id = "demo"
-tenant = "demo"
-data_dir = "data"
-language = "{self._args.lang}"
-[devices]
-file = "devices.csv"
-[mqtt]
-broker = "{self._args.broker}"
-port = {ports["mqtt"]}
-[[subscribe]]
-driver = "mqtt_json"
-[[subscribe]]
-driver = "settop"
-[[listen]]
-port = {ports["watch"]}
-driver = "watch"
-host = "127.0.0.1"
-[[listen]]
-port = {ports["minifinder2"]}
-driver = "minifinder2"
-host = "127.0.0.1"
-[[uplink]]
-name = "city"
-host = "127.0.0.1"
-port = {ports["mqtt"]}
-user = "gateway"
-password_file = "data/secrets/mqtt-gateway"
-version = "3.1.1"
-"""
-        for row in serial:
-            name = link_name(row["device"])
-            text += f'[[serial]]\nport = "{folder / "serial" / name}"\ndriver = "{row["driver"]}"\ndevice = "{name}"\n'
-        if ble:
-            text += '[[ble]]\ndrivers = ["bthome"]\n'
-        (folder / "anhu.toml").write_text(text, "utf-8")
-
-    async def _start_gateway(self, folder: Path, ports: dict[str, int], environment: dict[str, str]) -> None:
-        if importlib.util.find_spec("gateway") is None:
-            raise SimulatorError("no gateway is installed", hint="pip install anhu")
-        log_path = folder / "gateway.log"
-        with log_path.open("ab") as log:
-            self._gateway = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gateway.cli", "run", "--settings", str(folder / "anhu.toml"),
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
-            )  # fmt: skip
-        deadline = time.monotonic() + READY_S
-        while time.monotonic() < deadline and self._gateway.returncode is None:
-            with contextlib.suppress(OSError):
-                # The device ports open last: once they do, everything behind them is up.
-                _, writer = await asyncio.open_connection("127.0.0.1", ports["minifinder2"])
-                writer.close()
-                return
-            await asyncio.sleep(0.02)
-        await self._stop_gateway()
-        raise SimulatorError(f"the gateway did not start: {log_path.read_text('utf-8', 'replace')[-1500:]}", hint="see the lines above")
-
-    async def _stop_gateway(self) -> None:
-        child = self._gateway
-        if child is None or child.returncode is not None:
-            return
-        child.terminate()
-        try:
-            await asyncio.wait_for(child.wait(), STOP_S)
-        except TimeoutError:
-            child.kill()
-            await child.wait()
-
     # --- the platform ------------------------------------------------------------------------------------------------------------
 
-    async def _listen(self, port: int, password: str) -> None:
+    async def _listen(self, gateway: OwnGateway) -> None:
         """What a platform does: subscribe, read, and once ask a TV for something."""
-        async with aiomqtt.Client("127.0.0.1", port, username="gateway", password=password, identifier="demo-platform") as client:
-            await client.subscribe("anhu/v1/demo/demo/#", qos=1)
+        host, port = gateway.upstream
+        password = gateway.secret("gateway")
+        async with aiomqtt.Client(host, port, username="gateway", password=password, identifier="demo-platform") as client:
+            await client.subscribe(gateway.topics, qos=1)
             reminder = asyncio.create_task(self._remind(client), name="reminder")
             try:
                 async for message in client.messages:
@@ -357,13 +275,6 @@ class _Temporary:
 
     def __exit__(self, *error: object) -> None:
         self._folder.cleanup()
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":
