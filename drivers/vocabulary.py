@@ -265,6 +265,7 @@ class OccurrenceKind(StrEnum):
     BED_ENTRY = "bed_entry"
     DOOR_OPEN = "door_open"
     WINDOW_OPEN = "window_open"
+    DOOR_UNLOCKED = "door_unlocked"
     VIBRATION = "vibration"
     TILT = "tilt"
     CRASH = "crash"
@@ -375,6 +376,7 @@ OCCURRENCES: dict[OccurrenceKind, OccurrenceRow] = {
     _O.BED_ENTRY: OccurrenceRow(_S, Severity.INFO, "went to bed", "上床"),
     _O.DOOR_OPEN: OccurrenceRow(_S, Severity.INFO, "door open", "门打开"),
     _O.WINDOW_OPEN: OccurrenceRow(_S, Severity.INFO, "window open", "窗打开"),
+    _O.DOOR_UNLOCKED: OccurrenceRow(_S, Severity.INFO, "door unlocked", "门未锁"),
     _O.VIBRATION: OccurrenceRow(_S, Severity.NOTICE, "vibration", "震动"),
     _O.TILT: OccurrenceRow(_S, Severity.NOTICE, "tilted", "倾斜"),
     _O.CRASH: OccurrenceRow(_A, Severity.ALARM, "impact", "碰撞"),
@@ -481,6 +483,10 @@ class Verb(StrEnum):
     CONFIGURE = "configure"
     QUERY = "query"
     RAW_TEXT = "raw_text"
+    ACKNOWLEDGE = "acknowledge"
+    CLOSE = "close"
+    CANCEL = "cancel"
+    SUPPRESS = "suppress"
 
 
 class VerbRow(NamedTuple):
@@ -533,7 +539,7 @@ VERBS: dict[Verb, VerbRow] = {
     _V.FACTORY_RESET: VerbRow({}, "factory reset", "恢复出厂", dangerous=True),
     _V.SET_SERVER: VerbRow({"host": "str", "port": "int"}, "set server address", "设置服务器", dangerous=True),
     _V.VALVE: VerbRow({"open": "bool"}, "open or close the valve", "阀门控制"),
-    _V.SIREN: VerbRow({"on": "bool", "seconds": "int?"}, "siren on or off", "警号控制"),
+    _V.SIREN: VerbRow({"on": "bool", "seconds": "int?", "person": "str?"}, "siren on or off (off needs a person)", "警号控制"),
     _V.FAN: VerbRow({"on": "bool"}, "fan on or off", "风机控制"),
     _V.SILENCE: VerbRow({"person": "str"}, "silence the local sounder", "消音"),
     _V.PLAY: VerbRow({"url": "str", "volume": "int?"}, "play on the TV", "电视播放"),
@@ -544,4 +550,12 @@ VERBS: dict[Verb, VerbRow] = {
     _V.CONFIGURE: VerbRow({"name": "str", "value": "str"}, "set a device parameter", "设置参数"),
     _V.QUERY: VerbRow({"name": "str?"}, "ask for a parameter or state", "查询"),
     _V.RAW_TEXT: VerbRow({"text": "str"}, "vendor command as text", "厂商指令", dangerous=True),
+    _V.ACKNOWLEDGE: VerbRow({"incident": "str", "person": "str"}, "a person takes an incident (gateway)", "接警"),
+    _V.CLOSE: VerbRow({"incident": "str", "person": "str"}, "a person closes an incident (gateway)", "关闭事件"),
+    _V.CANCEL: VerbRow({"incident": "str", "person": "str"}, "a person calls an incident off as false (gateway)", "撤销误报"),
+    _V.SUPPRESS: VerbRow(
+        {"subject": "str", "mode": "str", "person": "str", "hours": "float?", "on": "bool?"},
+        "guest, away or maintenance mode of a resident or place (gateway)",
+        "抑制通知",
+    ),
 }

@@ -16,18 +16,19 @@ from typing import Any
 import structlog
 
 from drivers import registry
-from drivers.api import Driver, Event, Occurrence, OccurrenceKind, Send, Transport
+from drivers.api import Driver, Event, Explanation, Occurrence, OccurrenceKind, Send, Transport
 from drivers.vocabulary import TimeQuality
 from gateway import __version__, inventory, people, secrets
+from gateway.acts import PeopleActs
 from gateway.admission import LONGEST_PAIRING_S, Takeovers, append_row
 from gateway.broker.embedded import GATEWAY_USER, EmbeddedBroker
-from gateway.clock import Clock, SystemClock
+from gateway.clock import STEP_MS, Clock, ClockWatch, SystemClock
 from gateway.commands import CommandCentre
 from gateway.control import SOCKET_NAME, ControlServer
 from gateway.errors import AnhuError, Fault, SettingsError
 from gateway.links.choice import make_link
-from gateway.links.contract import Link, LinkEvents, LinkOptions, Will
-from gateway.pipeline import Pipeline
+from gateway.links.contract import Link, LinkEvents, LinkOptions
+from gateway.pipeline import CLOCK_UNSET_MS, Pipeline
 from gateway.rules import all_rules
 from gateway.rules.engine import RuleEngine
 from gateway.rules.settings import RuleSettings, RuleSettingsError, read_tables
@@ -43,11 +44,12 @@ from gateway.transports.mqtt import MqttDevices
 from gateway.transports.serial import SerialPort
 from gateway.transports.tcp import TcpListener, candidates
 from gateway.transports.udp import UdpListener
-from gateway.uplinks.envelope import Wrapper
-from gateway.uplinks.mqtt import MqttUplink, root_of
+from gateway.upstream import Upstream, uplink_faults
 
 RECENT_IDS_PER_LANE = 20_000
 STOP_S = 10.0
+BELIEVED_AFTER_S = 3600.0
+"""A clock that nobody has set for so long after the start is believed."""
 
 
 class Gateway:
@@ -60,11 +62,13 @@ class Gateway:
         rows = inventory.read(settings.path(settings.devices.file)) if settings.devices.file else []
         self.inventory = inventory.Inventory(rows, accept_any=settings.devices.accept == "any")
         known = people.read_people(settings.path(settings.rules.people_file)) if settings.rules.people_file else {}
-        self.rules = self._make_rules(people.directory_of(self.inventory, known)) if settings.rules.on else None
+        self.people = known
+        self.directory = people.directory_of(self.inventory, known)
+        self.rules = self._make_rules(self.directory) if settings.rules.on else None
         check_references(settings, self.inventory)
         self.supervisor = Supervisor()
         self.broker: EmbeddedBroker | None = None
-        self.uplinks: list[MqttUplink] = []
+        self.upstream = Upstream(self)
         self.listeners: list[TcpListener | UdpListener] = []
         self.serials: list[SerialPort] = []
         self.scanners: list[Any] = []
@@ -72,6 +76,7 @@ class Gateway:
         self.mqtt: MqttDevices | None = None
         self.device_link: Link | None = None
         self.started_s = self.clock.now().s
+        self.clock_watch = ClockWatch()
         self.stopped = asyncio.Event()
         self.again = False
         """Whether to start once more after the stop: the database was found damaged and is recovered when it is opened."""
@@ -149,15 +154,24 @@ class Gateway:
         self.store = await SqliteStore.open(self.data_dir / "anhu.db", s.store)
         self.store.on_damage = self._start_again
         self.store.serve({uplink.name: tuple(lane for lane in LANES if lane.value in uplink.lanes) for uplink in s.uplink})
+        behind_ms = 0
         if self.store.last_steady is not None and isinstance(self.clock, SystemClock):
             steady_s, wall_ms = self.store.last_steady
             self.clock.resume(steady_s=steady_s, wall_ms=wall_ms)
             self.started_s = self.clock.now().s
+            behind_ms = wall_ms - self.clock.now().ms
         self.store.keep_time(self.clock.now)
         self.pipeline = Pipeline(self.clock, self.inventory, self.store, self.rules)
+        if behind_ms > STEP_MS:
+            # Earlier than the last boot ended: a box without a battery clock, before the network has set it.
+            self.pipeline.unset_before_ms = max(CLOCK_UNSET_MS, self.clock.now().ms + behind_ms)
+        self.clock_watch.look(self.clock.now())
         self.pipeline.remember(self.store.recent_ids(RECENT_IDS_PER_LANE))
         self.pipeline.on_accepted = self._accepted
         self.commands = CommandCentre(self.pipeline, self.store, self.clock)
+        self.commands.knows = lambda device: self.inventory.find(device) is not None
+        self.commands.local_device = self.device
+        self.commands.local = PeopleActs(self.pipeline, self.store, self.rules, self.directory, self.clock.now).do
         if self.rules is not None:
             self.rules.restore(self.store.rule_states(), int(self.clock.now().s * 1000))
             self.pipeline.start_rules()
@@ -170,50 +184,10 @@ class Gateway:
             self.broker = EmbeddedBroker(s.mqtt, self.data_dir)
             await self.broker.start()
             self.supervisor.start("broker", self.broker.run)
-        for uplink in s.uplink:
-            self._start_uplink(uplink)
+        await self.upstream.start()
+        self.commands.resume()
         self._control = ControlServer(self.data_dir / SOCKET_NAME, self._handlers())
         await self._control.start()
-
-    def _start_uplink(self, settings: UplinkSection) -> None:
-        g = self.settings.gateway
-        root = root_of(g.tenant, g.id)
-        wrapper = Wrapper(g.tenant, g.id, self.store.epoch)
-        uplink = MqttUplink(settings, self.store, wrapper, root=root, birth=self._birth, ask=self.commands.ask)
-        options = LinkOptions(
-            host=settings.host,
-            port=settings.port,
-            client_id=f"anhu-{g.tenant}-{g.id}-{settings.name}",
-            version=settings.version,
-            user=settings.user,
-            password=secrets.read(self.settings.path(settings.password_file)) if settings.password_file else "",
-            ca_file=self._ca(settings.ca_file),
-            cert_file=str(self.settings.path(settings.cert_file)) if settings.cert_file else "",
-            key_file=str(self.settings.path(settings.key_file)) if settings.key_file else "",
-            keepalive_s=settings.keepalive_s,
-            will=Will(f"{root}/birth", b'{"online":false}'),
-            topics=uplink.topics,
-        )
-        link = make_link(self.settings.mqtt.link, options, uplink.events)
-        uplink.link = link
-        self.uplinks.append(uplink)
-        self.supervisor.start(f"uplink {settings.name}", uplink.run)
-        self.supervisor.start(f"uplink link {settings.name}", link.run)
-
-    def _birth(self) -> dict[str, Any]:
-        g = self.settings.gateway
-        now = self.clock.now()
-        return {
-            "online": True,
-            "gateway": g.id,
-            "tenant": g.tenant,
-            "version": __version__,
-            "contract": "anhu/v1",
-            "storeepoch": self.store.epoch,
-            "boot": self.store.boot,
-            "at_ms": now.ms,
-            "devices": len(self.inventory),
-        }
 
     # --- sources -------------------------------------------------------------------------------------------------------------
 
@@ -248,7 +222,7 @@ class Gateway:
             host, port, user, password, ca = self.broker.host, self.broker.port, GATEWAY_USER, self.broker.password, ""
         else:
             m = s.mqtt
-            host, port, user, ca = m.host, m.port, m.user, self._ca(m.ca_file)
+            host, port, user, ca = m.host, m.port, m.user, self.ca(m.ca_file)
             password = secrets.read(s.path(m.password_file)) if m.password_file else ""
         version = "3.1.1" if self.broker is not None else s.mqtt.version
         options_ = LinkOptions(
@@ -357,6 +331,20 @@ class Gateway:
         while True:
             await asyncio.sleep(1.0)
             self.commands.tick()
+            self.upstream.tick()
+            self._watch_clock()
+
+    def _watch_clock(self) -> None:
+        """A clock that was set is told, with what to add to the stamps of before."""
+        now = self.clock.now()
+        step = self.clock_watch.look(now)
+        was_unset = now.ms - step < self.pipeline.unset_before_ms
+        if step > 0 or now.s - self.started_s > BELIEVED_AFTER_S:
+            self.pipeline.unset_before_ms = CLOCK_UNSET_MS
+        if step:
+            numbers = {"offset_ms": float(step), "boot": float(self.store.boot), "was_unset": float(was_unset)}
+            detail = f"{step / 1000:+.3f} s" + (" (the clock was not set before)" if was_unset else "")
+            self.say([Occurrence(kind=OccurrenceKind.CLOCK_STEP, detail=detail, explain=Explanation(rule="clock", numbers=numbers))])
 
     def _handlers(self) -> dict[str, Any]:
         async def status(request: dict[str, Any]) -> dict[str, Any]:
@@ -408,7 +396,8 @@ class Gateway:
                 raise SettingsError([Fault(str(path), 0, f"cannot be read: {error}")]) from None
         return RuleEngine(rules, RuleSettings(rules, directory, tables), directory)
 
-    def _ca(self, text: str) -> str:
+    def ca(self, text: str) -> str:
+        """A CA setting: a path of the settings file, or `system`, or nothing."""
         return text if text in ("", "system") else str(self.settings.path(text))
 
 
@@ -429,8 +418,7 @@ def check_references(settings: Settings, devices: inventory.Inventory) -> None:
     names = [uplink.name for uplink in settings.uplink]
     faults += [f"uplink: two are called {name!r}; each needs its own cursor" for name in sorted({n for n in names if names.count(n) > 1})]
     for index, uplink in enumerate(settings.uplink, 1):
-        if not uplink.host:
-            faults.append(f"uplink[{index}].host: missing")
+        faults += uplink_faults(uplink, f"uplink[{index}]")
     if settings.subscribe and settings.mqtt.broker == "off":
         faults.append("mqtt.broker: off, but [[subscribe]] needs a broker; set auto or external")
     if faults:

@@ -16,6 +16,10 @@ LONGEST_OFF_S = 30 * 24 * 3600.0
 """A box may have been off for so long; a larger difference of wall clocks is a clock that was wrong, not time that passed."""
 
 
+STEP_MS = 2000
+"""A larger step is an event: a platform may want to re-date what came before it."""
+
+
 class Clock(Protocol):
     """Where time comes from."""
 
@@ -38,6 +42,20 @@ class SystemClock:
         """Go on from a steady time that was noted at `wall_ms` before a restart."""
         away = min(max((time.time_ns() // 1_000_000 - wall_ms) / 1000, 0.0), LONGEST_OFF_S)
         self._offset = steady_s + away - time.monotonic()
+
+
+class ClockWatch:
+    """Notices that somebody set the wall clock: a step is what the wall clock moved beyond the steady one between two looks."""
+
+    def __init__(self) -> None:
+        self._offset_ms: int | None = None
+
+    def look(self, now: Instant) -> int:
+        """Milliseconds by which the clock was stepped since the last look; 0 for slewing and steps below `STEP_MS`."""
+        offset = now.ms - round(now.s * 1000)
+        step = 0 if self._offset_ms is None else offset - self._offset_ms
+        self._offset_ms = offset
+        return step if abs(step) > STEP_MS else 0
 
 
 class VirtualClock:

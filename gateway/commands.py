@@ -2,20 +2,24 @@
 
 A platform asks with an id (its idempotency key), a verb, a device and an expiry. The road: permission of the uplink -> stored ->
 `accepted` -> handed to the device's session, or kept until it wakes or the command expires -> `running` -> the device's answer.
-A repeated id is answered with what became of the first. Rules use the same road for local actions.
+A repeated id is answered with what became of the first, also after a restart. Rules use the same road for local actions.
+
+A restart finds what it interrupted: commands that were accepted go out (again) until they expire, so across a crash a device may get one
+twice; those that a device had begun end as `unknown`, for nobody can tell. Nothing that silences an alarm is done without a person's id.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
 
 from drivers.api import VERBS, Command, CommandStatus, Instant, Verb
 from drivers.events import CommandResult, Event
+from gateway.acts import VERBS_OF_PEOPLE
 from gateway.clock import Clock
 from gateway.pipeline import Pipeline
 from gateway.session import Session
@@ -23,8 +27,13 @@ from gateway.settings import UplinkSection
 from gateway.store.contract import Batch, CommandRow
 
 DEFAULT_EXPIRY_MS = 24 * 3600 * 1000
+LONGEST_EXPIRY_MS = 30 * 24 * 3600 * 1000
 WAITING_PER_DEVICE = 32
 """Commands that wait for one sleeping device; more are refused, a device that never wakes must not fill the memory."""
+WAITING_IN_ALL = 10_000
+FINISHED_MS = 10 * 60 * 1000
+"""Finished commands stay in memory so long; the database remembers for a week."""
+_FINISHED = frozenset({CommandStatus.DONE, CommandStatus.FAILED, CommandStatus.EXPIRED, CommandStatus.UNKNOWN})
 _ID = re.compile(r"^[A-Za-z0-9_.:-]{1,128}$")
 _TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,), "list": (list,)}
 
@@ -39,6 +48,10 @@ class CommandMemory(Protocol):
         """A stored command."""
         ...
 
+    def unfinished_commands(self) -> list[CommandRow]:
+        """Commands that a restart has interrupted."""
+        ...
+
 
 class CommandCentre:
     """Takes commands, finds their device, follows them to their end."""
@@ -51,9 +64,39 @@ class CommandCentre:
         self._waiting: dict[str, list[Command]] = {}
         self._rows: dict[str, CommandRow] = {}
         self._answers: dict[str, Answer] = {}
+        self._uplinks: dict[str, Answer] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.knows: Callable[[str], bool] = lambda device: True
+        """Whether a device is ours: commands to others are refused at once."""
+        self.local: Callable[[Command], Awaitable[tuple[CommandStatus, str | None]]] | None = None
+        """Carries out what is asked of the gateway itself (`local_device`)."""
+        self.local_device = ""
         pipeline.on_command = self.act
         pipeline.on_result = self._note
         pipeline.on_event.append(self._tell)
+
+    def answer_to(self, uplink: str, answer: Answer) -> None:
+        """How an uplink hears of commands that it asked for before a restart."""
+        self._uplinks[uplink] = answer
+
+    def resume(self) -> None:
+        """Take up what a restart has interrupted."""
+        now = self._clock.now()
+        for row in self._store.unfinished_commands():
+            self._rows[row.id] = row
+            command = Command(
+                id=row.id,
+                verb=Verb(row.verb),
+                device=row.device,
+                args=msgspec.json.decode(row.args),
+                issued_ms=row.received_ms,
+                expires_ms=row.expires_ms,
+                by=row.uplink,
+            )
+            if row.status == CommandStatus.RUNNING.value:
+                self._pipeline.publish([command.result(CommandStatus.UNKNOWN, now, "the gateway restarted while the device was at it")])
+            elif self._live(command, now):
+                self._dispatch(command)
 
     def attach(self, key: str, session: Session) -> None:
         """This session serves the device `key`, or all of a driver (`settop:*`). Waiting commands go out."""
@@ -88,7 +131,7 @@ class CommandCentre:
         if known is not None:
             answer(command.id, known.verb, CommandStatus.DUPLICATE.value, f"{known.status}" + (f": {known.detail}" if known.detail else ""))
             return
-        refused = permission_fault(command.verb, uplink)
+        refused = permission_fault(command.verb, uplink) or self._fault(command)
         status = CommandStatus.FAILED if refused else CommandStatus.ACCEPTED
         if not refused and command.expires_ms is not None and command.expires_ms <= now.ms:
             status, refused = CommandStatus.EXPIRED, "expired on arrival"
@@ -99,6 +142,20 @@ class CommandCentre:
         await self._pipeline.publish([command.result(status, now, refused)], batch=Batch(commands=[row]))
         if status is CommandStatus.ACCEPTED:
             self._dispatch(command)
+
+    def _fault(self, command: Command) -> str | None:
+        """Why nobody may have this done; None when it may be tried."""
+        if command.device == self.local_device:
+            return None if command.verb in VERBS_OF_PEOPLE else f"the gateway itself takes {', '.join(sorted(VERBS_OF_PEOPLE))}"
+        if command.verb in VERBS_OF_PEOPLE:
+            return f"{command.verb.value} is asked of the device {self.local_device or 'gateway:<id>'}"
+        if not self.knows(command.device):
+            return "unknown device"
+        if (command.verb is Verb.SILENCE or (command.verb is Verb.SIREN and command.args.get("on") is False)) and not str(
+            command.args.get("person", "")
+        ).strip():
+            return "silencing needs args.person: who decided it"
+        return None
 
     def act(self, command: Command) -> None:
         """A local action of a rule: no permission is asked, the rest of the road is the same."""
@@ -120,7 +177,8 @@ class CommandCentre:
             else:
                 del self._waiting[device]
         for ident, row in list(self._rows.items()):
-            if now.ms - row.updated_ms > DEFAULT_EXPIRY_MS:
+            kept = FINISHED_MS if row.status in _FINISHED else DEFAULT_EXPIRY_MS
+            if now.ms - row.updated_ms > kept:
                 # The database remembers longer than memory does.
                 del self._rows[ident]
                 self._answers.pop(ident, None)
@@ -132,16 +190,29 @@ class CommandCentre:
         return True
 
     def _dispatch(self, command: Command) -> None:
+        if self.local is not None and command.device == self.local_device:
+            task = asyncio.create_task(self._do_local(command), name=f"command {command.id}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return
+        if command.verb is Verb.SIREN and "person" in command.args:
+            # Who decided it stands in the stored command; the device has no use for it.
+            command = msgspec.structs.replace(command, args={name: value for name, value in command.args.items() if name != "person"})
         session = self.session_of(command.device)
         if session is not None:
             self._pipeline.command(session, command)
             return
         waiting = self._waiting.setdefault(command.device, [])
-        if len(waiting) >= WAITING_PER_DEVICE:
+        if len(waiting) >= WAITING_PER_DEVICE or sum(map(len, self._waiting.values())) >= WAITING_IN_ALL:
             detail = f"{WAITING_PER_DEVICE} commands wait for this device already"
             self._pipeline.publish([command.result(CommandStatus.FAILED, self._clock.now(), detail)])
             return
         waiting.append(command)
+
+    async def _do_local(self, command: Command) -> None:
+        assert self.local is not None
+        status, detail = await self.local(command)
+        await self._pipeline.publish([command.result(status, self._clock.now(), detail)])
 
     def _note(self, event: Event, batch: Batch) -> None:
         """A result is on its way into the store: note it in the same commit."""
@@ -157,7 +228,8 @@ class CommandCentre:
         """A result is on disk: tell the uplink that asked."""
         body = event.body
         if type(body) is CommandResult:
-            answer = self._answers.get(body.command)
+            row = self._rows.get(body.command)
+            answer = self._answers.get(body.command) or (self._uplinks.get(row.uplink) if row is not None else None)
             if answer is not None:
                 answer(body.command, body.verb, body.status.value, body.detail)
 
@@ -178,12 +250,14 @@ def read_command(raw: Any, now: Instant) -> tuple[Command | None, str]:
         return None, fault
     expires = raw.get("expires_ms")
     ttl = raw.get("ttl_ms")
-    if ttl is not None and isinstance(ttl, int) and ttl >= 0:
+    if ttl is not None:
+        if not isinstance(ttl, int) or isinstance(ttl, bool) or ttl < 0:
+            return None, "ttlms: milliseconds expected"
         # The time to live counts from arrival: it needs no clock that agrees with ours.
-        expires = now.ms + ttl
-    if expires is not None and not isinstance(expires, int):
-        return None, "expires_ms: epoch milliseconds expected"
-    expires = now.ms + DEFAULT_EXPIRY_MS if expires is None else expires
+        expires = now.ms + min(ttl, LONGEST_EXPIRY_MS)
+    if expires is not None and (not isinstance(expires, int) or isinstance(expires, bool)):
+        return None, "expirytime: RFC 3339 time expected"
+    expires = now.ms + DEFAULT_EXPIRY_MS if expires is None else min(expires, now.ms + LONGEST_EXPIRY_MS)
     return Command(id=ident, verb=Verb(verb), device=device, args=args, issued_ms=now.ms, expires_ms=expires), ""
 
 

@@ -59,6 +59,11 @@ def read_people(path: Path) -> dict[str, PersonFacts]:
 
 def directory_of(inventory: Inventory, people: dict[str, PersonFacts]) -> HouseholdDirectory:
     """The directory of the rules."""
+    return HouseholdDirectory(*tables_of(inventory, people))
+
+
+def tables_of(inventory: Inventory, people: dict[str, PersonFacts]) -> tuple[dict[str, DeviceFacts], dict[str, PersonFacts]]:
+    """Facts by device and by resident."""
     devices = {
         row.device: DeviceFacts(row.subject or None, row.place or None, row.power, row.interval_s, row.role or ROLES.get(row.driver, ""))
         for row in inventory.all()
@@ -67,4 +72,4 @@ def directory_of(inventory: Inventory, people: dict[str, PersonFacts]) -> Househ
     for row in inventory.all():
         if row.subject and row.subject not in known:
             known[row.subject] = PersonFacts()
-    return HouseholdDirectory(devices, known)
+    return devices, known

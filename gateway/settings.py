@@ -34,6 +34,7 @@ class GatewaySection(_Section):
     data_dir: Annotated[str, "database, secrets and broker files; one gateway per folder"] = "var"
     language: Annotated[Literal["zh", "en"], "language of texts for people"] = "zh"
     time_zone: Annotated[str, "IANA zone of this site"] = "Asia/Shanghai"
+    metrics_port: Annotated[Port, "Prometheus metrics on 127.0.0.1; 0: off"] = 0
     log: Annotated[Literal["debug", "info", "warning", "error"], "how much is logged"] = "info"
 
 
@@ -81,7 +82,7 @@ class MqttSection(_Section):
     accounts_file: Annotated[
         str, "credentials of devices, one `user:hash` a line (anhu enroll); empty: one shared user `devices`, for demos only"
     ] = ""
-    bridges: Annotated[dict[str, str], "accounts that speak for many devices: user to the topic below which it may do all"] = {}
+    rights: Annotated[dict[str, list[str]], "accounts that speak for many devices: user to the topic filters that it may use"] = {}
     max_connections: Annotated[int, Meta(ge=1), "native listener: more are refused"] = 10_000
 
 
@@ -153,22 +154,24 @@ class UplinkSection(_Section):
     ca_file: Annotated[str, "CA certificates; `system`: those of the machine; empty: no TLS"] = ""
     cert_file: Annotated[str, "client certificate (mTLS)"] = ""
     key_file: Annotated[str, "client key (mTLS)"] = ""
-    keepalive_s: Annotated[int, Meta(ge=5, le=600), "a dead link is noticed after 1.5 times this"] = 15
+    keepalive_s: Annotated[int, Meta(ge=5, le=600), "mqtt: a dead link is noticed after twice this at the latest"] = 12
     url: Annotated[str, "webhook: https://..."] = ""
     secret_file: Annotated[str, "webhook: key of the HMAC signature"] = ""
     path: Annotated[str, "file: JSON lines are appended here"] = ""
     rotate_mb: Annotated[Positive, "file: size at which it is rotated"] = 100.0
+    keep_files: Annotated[int, Meta(ge=1), "file: rotated files that are kept"] = 100
     lanes: Annotated[list[Literal["alarm", "state", "telemetry"]], "lanes that are sent"] = msgspec.field(
         default_factory=lambda: ["alarm", "state", "telemetry"]
     )
     kinds: Annotated[list[str], "only these occurrence kinds and quantities; empty: all"] = []
     subjects: Annotated[list[str], "only these residents or places; empty: all"] = []
     ack: Annotated[Literal["puback", "application"], "when an event counts as delivered"] = "puback"
-    alarm_ack_s: Annotated[Positive, "application: an alarm without acknowledgement by then takes the next path"] = 5.0
+    alarm_ack_s: Annotated[Positive, "an alarm that the platform has not acknowledged by then takes the next path (rules)"] = 5.0
     commands: Annotated[list[str], "verbs that this platform may ask for; `*`: all but dangerous ones"] = msgspec.field(
         default_factory=lambda: ["*"]
     )
     dangerous: Annotated[list[str], "dangerous verbs that it may ask for all the same"] = []
+    assigns: Annotated[bool, "mqtt: it may assign devices to residents and places (registry/desired)"] = False
 
 
 class Settings(_Section):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from drivers.vocabulary import Lane
 from gateway import __version__
+from gateway.uplinks.mqtt import MqttUplink
+from gateway.upstream import Uplink
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
@@ -39,20 +41,14 @@ def snapshot(gateway: Gateway) -> dict[str, Any]:
             "failing": store.failing,
             "commits": store.commits,
             "commit_ms": round(1000 * store.commit_s / store.commits, 2) if store.commits else None,
+            "mb": round(store.used_bytes() / 1e6, 2),
+            "shed": {lane.value: count for lane, count in gateway.keeper.shed.items() if count},
             "sequence": {lane.value: store.high(lane) for lane in Lane},
         },
-        "uplinks": [
-            {
-                "name": uplink.name,
-                "connected": uplink.connected,
-                "waiting": uplink.waiting(),
-                "sent": uplink.sent,
-                "delivered": uplink.delivered,
-                "skipped": uplink.skipped,
-                "window": uplink.window,
-            }
-            for uplink in gateway.uplinks
-        ],
+        "uplinks": [_uplink(uplink) for uplink in gateway.upstream.uplinks],
+        "clock": {"set": gateway.clock.now().ms >= gateway.pipeline.unset_before_ms},
+        "registry": {"version": gateway.upstream.registry.version, "hash": gateway.upstream.registry.hash()},
+        "undelivered_alarms": {name: watch.undelivered for name, watch in gateway.upstream.watches.items()},
         "broker": _broker(gateway),
         "ports": [
             {"transport": listener.settings.transport, "port": listener.port, **dict(listener.counts)} for listener in gateway.listeners
@@ -63,6 +59,24 @@ def snapshot(gateway: Gateway) -> dict[str, Any]:
         "rules": {"faults": dict(gateway.rules.faults)} if gateway.rules is not None else None,
         "failures": dict(gateway.supervisor.failures),
         "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+
+
+def _uplink(uplink: Uplink) -> dict[str, Any]:
+    pump = uplink.pump
+    return {
+        "name": pump.name,
+        "kind": pump.settings.kind,
+        "connected": uplink.connected,
+        "waiting": pump.waiting(),
+        "sent": pump.sent,
+        "delivered": pump.delivered,
+        "repeated": pump.repeated,
+        "skipped": pump.skipped,
+        "dead": pump.dead,
+        "acks_refused": pump.acks_refused,
+        "window": uplink.window if isinstance(uplink, MqttUplink) else None,
+        "alarm_p99_s": pump.latency[Lane.ALARM].quantile(0.99),
     }
 
 

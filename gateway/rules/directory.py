@@ -27,6 +27,10 @@ class HouseholdDirectory:
     """Devices and residents as two tables. Actuators are found by role: of the person first, then of the home, then of the site."""
 
     def __init__(self, devices: Mapping[str, DeviceFacts], persons: Mapping[str, PersonFacts]) -> None:
+        self.replace(devices, persons)
+
+    def replace(self, devices: Mapping[str, DeviceFacts], persons: Mapping[str, PersonFacts]) -> None:
+        """Take new tables: a platform has assigned a device to somebody else."""
         self._devices = dict(devices)
         self._persons = dict(persons)
         self._households: dict[str, tuple[str, ...]] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from drivers.vocabulary import OCCURRENCES, Lane
@@ -37,10 +39,11 @@ _SEVERITY = {kind.value: int(row.severity) for kind, row in OCCURRENCES.items()}
 class Wrapper:
     """Wraps rows for one gateway."""
 
-    def __init__(self, tenant: str, gateway: str, epoch: str) -> None:
+    def __init__(self, tenant: str, gateway: str, epoch: str, boot_of: Callable[[Lane, int], int] = lambda lane, seq: 0) -> None:
         self.topics = {lane: f"{CONTRACT}/{tenant}/{gateway}/evt/{lane.value}" for lane in Lane}
         self._sources = {lane: f"/anhu/{tenant}/gw/{gateway}/{lane.value}" for lane in Lane}
-        self._epoch = epoch
+        self.epoch = epoch
+        self._boot_of = boot_of
 
     def wrap(self, lane: Lane, row: Row, *, replayed: bool) -> tuple[bytes, str, int]:
         """The message, its type and its severity. Raises LocalProtocolError where it is too large."""
@@ -57,7 +60,8 @@ class Wrapper:
             time=head.at,
             recordedtime=head.received,
             sequence=row.seq,
-            storeepoch=self._epoch,
+            storeepoch=self.epoch,
+            boot=self._boot_of(lane, row.seq),
             timequality=head.time_quality,
             severitynumber=severity,
             dataschema=DATA_SCHEMA,

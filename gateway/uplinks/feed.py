@@ -9,6 +9,8 @@ fresh event, and a busy day never starves the replay. Backlog goes out with `rep
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from gateway.store.contract import Cursor
 
 FRESH_SHARE = 4
@@ -53,7 +55,7 @@ class LaneFeed:
         return None, False
 
     def take(self, first: int, last: int, *, backlog: bool) -> None:
-        """These rows leave the waiting ones; each then ends in `send`, `skip` or `give_back`."""
+        """These rows leave the waiting ones and count as in flight; each then ends in `delivered`, `skip` or `give_back`."""
         if backlog:
             start, end = self.missing[0]
             assert start == first
@@ -62,6 +64,20 @@ class LaneFeed:
         else:
             self.next = last + 1
             self._turn += 1
+        # From this moment a restart must find them open: they are neither sent nor done while they are read from the disk.
+        self.in_flight.update(range(first, last + 1))
+
+    def skip(self, seqs: Iterable[int]) -> None:
+        """Rows that this uplink does not want, or that are no longer there."""
+        self.in_flight.difference_update(seqs)
+
+    def shed(self, low: int) -> None:
+        """Rows below `low` have left the database."""
+        while self.missing and self.missing[0][0] < low:
+            _, last = self.missing.pop(0)
+            if last >= low:
+                self.missing.insert(0, (low, last))
+        self.next = max(self.next, low)
 
     def send(self, seq: int) -> None:
         """The row is on the wire."""
@@ -75,21 +91,27 @@ class LaneFeed:
             if self._application:
                 self.awaiting.add(seq)
 
-    def acknowledged(self, upto: int, missing: list[int]) -> str:
-        """The platform has everything up to `upto` but the `missing` ones; what is wrong with that, or an empty text."""
+    def acknowledged(self, upto: int, missing: Sequence[int | tuple[int, int]]) -> str:
+        """The platform has everything up to `upto` but the `missing` ones (numbers, or pairs first, last); what is wrong with that,
+        or an empty text. Missing rows are sent again even if they were acknowledged before: a platform may have lost them."""
         if upto > self.sent_high:
             return f"upto {upto} is ahead of what was sent ({self.sent_high})"
-        again = {seq for seq in missing if 1 <= seq <= upto}
-        self.awaiting = {seq for seq in self.awaiting if seq > upto}
-        self.in_flight = {seq for seq in self.in_flight if seq > upto or seq in again}
-        if again:
-            self.give_back(sorted(seq for seq in again if seq < self.next and seq not in self.in_flight))
+        spans = [(span, span) if isinstance(span, int) else (span[0], span[1]) for span in missing]
+        if any(first > last for first, last in spans):
+            return "missing: first > last"
+        spans = [(max(first, 1), min(last, upto)) for first, last in spans]
+        spans = [(first, last) for first, last in join(spans) if first <= last]
+        done = {seq for seq in self.awaiting | self.in_flight if seq <= upto}
+        self.awaiting -= done
+        self.in_flight -= done
+        self.missing = join(self.missing + spans)
         return ""
 
     def overdue(self, seqs: list[int]) -> None:
         """Rows that the platform did not acknowledge in time are sent again."""
-        self.awaiting.difference_update(seqs)
-        self.give_back(seqs)
+        late = [seq for seq in seqs if seq in self.awaiting]
+        self.awaiting.difference_update(late)
+        self.give_back(late)
 
     def lost_link(self) -> None:
         """What was on the wire must be sent again; what awaits the platform too (it may have been lost behind the broker)."""
@@ -102,6 +124,7 @@ class LaneFeed:
         """Put rows back into the missing ranges."""
         if not seqs:
             return
+        self.in_flight.difference_update(seqs)
         ranges = [(seqs[0], seqs[-1])] if isinstance(seqs, range) else [(seq, seq) for seq in seqs]
         self.missing = join(self.missing + ranges)
 

@@ -1,7 +1,9 @@
-"""The uplink over MQTT: CloudEvents up, commands and acknowledgements down (contract `anhu/v1`).
+"""The uplink over MQTT: CloudEvents up, commands, acknowledgements and assignments down (contract `anhu/v1`).
 
-    {root}/evt/alarm|state|telemetry   events, QoS 1           {root}/cmd/req   requests of the platform
-    {root}/birth                       retained: who and what  {root}/cmd/res   what became of them
+    {root}/evt/alarm|state|telemetry   events, QoS 1            {root}/cmd/req            requests of the platform
+    {root}/birth                       retained: who and what   {root}/cmd/res            what became of them
+    {root}/registry                    snapshot in parts        {root}/registry/desired   assignments of the platform
+    {root}/health                      once a minute, QoS 0     {root}/registry/reported  retained: the version in force
     {root}/ack                         {"lane","upto","missing"} from the platform (ack = "application")
 
 with root = anhu/v1/{tenant}/{gateway}. Alarms go first, outside the window of the others. The window is sized in time: at most
@@ -11,6 +13,7 @@ with root = anhu/v1/{tenant}/{gateway}. Alarms go first, outside the window of t
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -21,10 +24,12 @@ import structlog
 from drivers.events import epoch_ms
 from drivers.vocabulary import Lane
 from gateway.links.contract import Inbound, Link, LinkEvents
+from gateway.registry import Registry
 from gateway.settings import UplinkSection
-from gateway.store.contract import LANES, Row, Store
+from gateway.store.contract import Batch, Row
 from gateway.uplinks.envelope import CONTRACT, Wrapper
-from gateway.uplinks.feed import LaneFeed
+from gateway.uplinks.messages import Ack, Answer, Birth, Health
+from gateway.uplinks.pump import Pump
 from protocols.cloud import cloudevents
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 
@@ -32,40 +37,40 @@ WINDOW_S = 0.1
 """Seconds of measured throughput that may be under way: the longest wait of an alarm behind what is already sent."""
 LEAST_WINDOW, MOST_WINDOW = 20, 1000
 ALARM_WINDOW = 1000
-PAGE_ROWS = 500
-SETTLE_S = 0.5
 LARGEST_REQUEST = 64 * 1024
+HEALTH_S = 60.0
 
 Ask = Callable[[Any, UplinkSection, Callable[[str, str, str, str | None], None]], Awaitable[None]]
+
+
+class Platform(msgspec.Struct, frozen=True):
+    """What an MQTT uplink may ask of the gateway: `birth` and `health` messages, the road of commands, the registry, `commit`."""
+
+    birth: Callable[[], Birth]
+    health: Callable[[], Health]
+    ask: Ask
+    registry: Registry
+    commit: Callable[[Batch], Awaitable[None]]
 
 
 class MqttUplink:
     """One platform. The link is given (gateway/app.py), so that tests and benches may exchange it."""
 
-    def __init__(
-        self, settings: UplinkSection, store: Store, wrapper: Wrapper, *, root: str, birth: Callable[[], dict[str, Any]], ask: Ask
-    ) -> None:
-        self.settings = settings
-        self.name = settings.name
-        self.sent = 0
-        self.delivered = 0
-        self.skipped = 0
+    def __init__(self, pump: Pump, wrapper: Wrapper, *, root: str, platform: Platform) -> None:
+        self.pump = pump
+        self.settings = pump.settings
         self.window = LEAST_WINDOW
         self.link: Link | None = None
-        self.on_delivered: list[Callable[[str, Row], None]] = []
-        self._store = store
+        self.requests_refused = 0
         self._wrapper = wrapper
         self._root = root
-        self._birth = birth
-        self._ask = ask
-        self._lanes = [lane for lane in LANES if lane.value in settings.lanes]
-        self._feeds: dict[Lane, LaneFeed] = {}
+        self._platform = platform
+        self._bulk: list[Lane] = [lane for lane in pump.lanes if lane is not Lane.ALARM]
         self._tokens: dict[int, tuple[Lane, Row]] = {}
-        self._kick = asyncio.Event()
         self._up = asyncio.Event()
+        self._taken = 0
         self._recent: deque[tuple[float, int]] = deque(maxlen=64)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._unsettled = False
 
     @property
     def connected(self) -> bool:
@@ -80,194 +85,169 @@ class MqttUplink:
     @property
     def topics(self) -> list[str]:
         """What the uplink listens to."""
-        return [f"{self._root}/cmd/req", f"{self._root}/ack"]
-
-    def waiting(self) -> dict[str, int]:
-        """Rows not delivered yet, per lane."""
-        found = {}
-        for lane in self._lanes:
-            feed = self._feeds.get(lane)
-            if feed is not None:
-                found[lane.value] = feed.waiting(self._store.high(lane)) + len(feed.in_flight) + len(feed.awaiting)
-        return found
+        return [f"{self._root}/cmd/req", f"{self._root}/ack", f"{self._root}/registry/desired"]
 
     async def run(self) -> None:
         """Send what the store holds, until cancelled."""
-        for lane in self._lanes:
-            cursor = self._store.cursor(self.name, lane)
-            self._feeds[lane] = LaneFeed(cursor, self._store.high(lane), application=self.settings.ack == "application")
-        stop = self._store.subscribe(self._kick.set)
-        settler = asyncio.create_task(self._settle_often(), name=f"uplink {self.name} cursor")
+        end = self.pump.start()
+        parts = [asyncio.create_task(self.pump.settle_often()), asyncio.create_task(self._tell_health())]
         try:
             while True:
                 await self._up.wait()
-                self._kick.clear()
+                self.pump.news.clear()
                 if not await self._send_some():
-                    await self._kick.wait()
+                    await self.pump.news.wait()
         finally:
-            stop()
-            settler.cancel()
-            self._settle()
+            for part in parts:
+                part.cancel()
+            end()
 
     async def _send_some(self) -> bool:
         """One round over the lanes, alarms first; whether anything was sent."""
         sent = False
-        for lane in self._lanes:
-            feed = self._feeds[lane]
+        for lane in self.pump.lanes:
             while self._up.is_set():
                 room = self._room(lane)
-                if room <= 0:
+                taken = await self.pump.take(lane, room) if room > 0 else None
+                if taken is None:
                     break
-                high = self._store.high(lane)
-                span, backlog = feed.plan(high, min(room, PAGE_ROWS))
-                if span is None:
-                    break
-                feed.take(*span, backlog=backlog)
-                rows = await self._store.read(lane, *span, PAGE_ROWS)
-                self._send(lane, feed, rows, replayed=backlog)
+                self._send(lane, taken[0], replayed=taken[1])
                 sent = True
-                if lane is not Lane.ALARM and self._alarm_waits():
+                if lane is not Lane.ALARM and self.pump.has_more(Lane.ALARM):
                     return True
         return sent
 
-    def _alarm_waits(self) -> bool:
-        feed = self._feeds.get(Lane.ALARM)
-        return feed is not None and feed.waiting(self._store.high(Lane.ALARM)) > 0
-
     def _room(self, lane: Lane) -> int:
         if lane is Lane.ALARM:
-            return ALARM_WINDOW - len(self._feeds[lane].in_flight)
-        return self.window - sum(len(feed.in_flight) for other, feed in self._feeds.items() if other is not Lane.ALARM)
+            return ALARM_WINDOW - self.pump.in_flight([lane])
+        return self.window - self.pump.in_flight(self._bulk)
 
-    def _send(self, lane: Lane, feed: LaneFeed, rows: list[Row], *, replayed: bool) -> None:
+    def _send(self, lane: Lane, rows: list[Row], *, replayed: bool) -> None:
         assert self.link is not None
         topic = self._wrapper.topics[lane]
         for row in rows:
-            if not self._wanted(row):
-                self.skipped += 1
-                self._unsettled = True
-                continue
             try:
                 message, kind, severity = self._wrapper.wrap(lane, row, replayed=replayed)
             except LocalProtocolError as error:
-                structlog.get_logger().error("event too large for the uplink", uplink=self.name, why=str(error))
-                self.skipped += 1
+                structlog.get_logger().error("event too large for the uplink", uplink=self.pump.name, why=str(error))
+                self.pump.skip(lane, row)
                 continue
-            feed.send(row.seq)
             token = self.link.publish(topic, message, qos=1, properties=[("type", kind), ("severitynumber", str(severity))])
             self._tokens[token] = (lane, row)
-            self.sent += 1
-
-    def _wanted(self, row: Row) -> bool:
-        s = self.settings
-        if s.kinds and row.kind not in s.kinds:
-            return False
-        if s.subjects:
-            return any(f'"subject":"{subject}"'.encode() in row.data for subject in s.subjects)
-        return True
+            self.pump.published(lane, row)
 
     # --- what the link tells ---------------------------------------------------------------------------------------------------
 
     def _on_up(self) -> None:
-        assert self.link is not None
-        structlog.get_logger().info("uplink back", uplink=self.name)
-        self.link.publish(f"{self._root}/birth", msgspec.json.encode(self._birth()), qos=1, retain=True)
+        structlog.get_logger().info("uplink back", uplink=self.pump.name)
+        self.introduce()
         self._up.set()
-        self._kick.set()
+        self.pump.news.set()
+
+    def introduce(self) -> None:
+        """Birth, the version in force, and the whole registry."""
+        if self.link is None:
+            return
+        self.link.publish(f"{self._root}/birth", msgspec.json.encode(self._platform.birth()), qos=1, retain=True)
+        for chunk in self._platform.registry.chunks():
+            self.link.publish(f"{self._root}/registry", chunk, qos=1)
 
     def _on_down(self, why: str) -> None:
         if self._up.is_set():
-            structlog.get_logger().warning("uplink lost", uplink=self.name, why=why)
+            structlog.get_logger().warning("uplink lost", uplink=self.pump.name, why=why)
         self._up.clear()
 
     def _on_delivered(self, tokens: list[int]) -> None:
-        now = asyncio.get_running_loop().time()
         for token in tokens:
             found = self._tokens.pop(token, None)
-            if found is None:
-                continue
-            lane, row = found
-            self._feeds[lane].delivered(row.seq)
-            self.delivered += 1
-            for listener in self.on_delivered:
-                listener(self.name, row)
-        self._unsettled = True
-        self._size_window(now)
-        self._kick.set()
+            if found is not None:
+                self._taken += 1
+                self.pump.done(*found)
+        self._size_window(asyncio.get_running_loop().time())
+        self.pump.news.set()
 
     def _size_window(self, now: float) -> None:
         """Window = WINDOW_S times the throughput of the last second."""
-        self._recent.append((now, self.delivered))
+        self._recent.append((now, self._taken))
         first_at, first = next((entry for entry in self._recent if now - entry[0] < 1.0), self._recent[-1])
         if now - first_at > 0.02:
-            rate = (self.delivered - first) / (now - first_at)
+            rate = (self._taken - first) / (now - first_at)
             self.window = int(min(max(rate * WINDOW_S, LEAST_WINDOW), MOST_WINDOW))
+
+    async def _tell_health(self) -> None:
+        while True:
+            await asyncio.sleep(HEALTH_S)
+            if self.link is not None and self._up.is_set():
+                self.link.publish(f"{self._root}/health", msgspec.json.encode(self._platform.health()), qos=0)
 
     def _on_messages(self, batch: list[Inbound]) -> None:
         for message in batch:
-            work = self._heed(message)
-            task = asyncio.create_task(work, name=f"uplink {self.name} request")
+            task = asyncio.create_task(self._heed(message), name=f"uplink {self.pump.name} request")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _heed(self, message: Inbound) -> None:
-        """A command or an acknowledgement; the link's PUBACK follows once a command is stored."""
+        """A command, an acknowledgement or an assignment; the link's PUBACK follows once it is stored."""
         assert self.link is not None
+        answer = self._answerer(message)
         try:
             if message.retained:
                 # A retained command would be carried out again at every reconnect.
-                self._answer("", "", "failed", "retained commands are refused")
+                self._refuse(answer, "retained commands are refused")
             elif len(message.payload) > LARGEST_REQUEST:
-                self._answer("", "", "failed", f"larger than {LARGEST_REQUEST} bytes")
-            elif message.topic.endswith("/ack"):
+                self._refuse(answer, f"larger than {LARGEST_REQUEST} bytes")
+            elif message.topic == f"{self._root}/ack":
                 self._take_ack(message.payload)
+            elif message.topic == f"{self._root}/registry/desired":
+                await self._assign(message.payload)
             else:
-                await self._ask(request_of(message.payload), self.settings, self._answer)
+                await self._platform.ask(request_of(message.payload), self.settings, answer)
         except RemoteProtocolError as error:
-            self._answer("", "", "failed", str(error))
+            self._refuse(answer, str(error))
         finally:
             self.link.acknowledge([message.token])
 
     def _take_ack(self, payload: bytes) -> None:
         try:
-            ack = msgspec.json.decode(payload, type=_Ack)
-        except msgspec.DecodeError as error:
-            structlog.get_logger().warning("acknowledgement refused", uplink=self.name, why=str(error))
-            return
-        feed = self._feeds.get(ack.lane)
-        wrong = feed.acknowledged(ack.upto, ack.missing) if feed is not None else "lane is not sent to this uplink"
+            ack = msgspec.json.decode(payload, type=Ack)
+        except (msgspec.DecodeError, RecursionError) as error:
+            self.pump.acks_refused += 1
+            wrong = str(error)
+        else:
+            wrong = self.pump.acknowledge(ack, self._wrapper.epoch)
         if wrong:
-            structlog.get_logger().warning("acknowledgement refused", uplink=self.name, why=wrong)
+            structlog.get_logger().warning("acknowledgement refused", uplink=self.pump.name, why=wrong[:200])
+
+    async def _assign(self, payload: bytes) -> None:
+        assert self.link is not None
+        if not self.settings.assigns:
+            self.requests_refused += 1
+            structlog.get_logger().warning("assignment refused", uplink=self.pump.name, why="uplink.assigns is off")
             return
-        self._unsettled = True
-        self._kick.set()
+        reported, batch, needs_snapshot = self._platform.registry.desire(payload, self.pump.name)
+        if batch is not None:
+            await self._platform.commit(batch)
+        self.link.publish(f"{self._root}/registry/reported", msgspec.json.encode(reported), qos=1, retain=True)
+        if needs_snapshot:
+            self.introduce()
 
-    def _answer(self, command: str, verb: str, status: str, detail: str | None) -> None:
-        if self.link is None:
-            return
-        body = {"id": command, "verb": verb, "status": status}
-        if detail:
-            body["detail"] = detail
-        self.link.publish(f"{self._root}/cmd/res", msgspec.json.encode(body), qos=1)
+    def _refuse(self, answer: Callable[[str, str, str, str | None], None], why: str) -> None:
+        self.requests_refused += 1
+        answer("", "", "failed", why)
 
-    async def _settle_often(self) -> None:
-        while True:
-            await asyncio.sleep(SETTLE_S)
-            if self._unsettled:
-                self._settle()
+    def _answerer(self, message: Inbound) -> Callable[[str, str, str, str | None], None]:
+        correlation = base64.b64encode(message.correlation[:256]).decode() if message.correlation else None
 
-    def _settle(self) -> None:
-        self._unsettled = False
-        for lane, feed in self._feeds.items():
-            self._store.settle(self.name, lane, feed.cursor())
+        def answer(command: str, verb: str, status: str, detail: str | None) -> None:
+            self.answer(command, verb, status, detail, correlation)
 
+        return answer
 
-class _Ack(msgspec.Struct, forbid_unknown_fields=True):
-    """{"lane": "alarm", "upto": 120, "missing": [118]}"""
-
-    lane: Lane
-    upto: int
-    missing: list[int] = []
+    def answer(self, command: str, verb: str, status: str, detail: str | None, correlation: str | None = None) -> None:
+        """Tell the platform where a command stands."""
+        if self.link is not None:
+            body = Answer(command, verb, status, detail or None, correlation)  # type: ignore[arg-type]  # statuses of CommandStatus
+            self.link.publish(f"{self._root}/cmd/res", msgspec.json.encode(body), qos=1)
 
 
 def request_of(payload: bytes) -> dict[str, Any]:

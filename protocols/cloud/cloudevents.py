@@ -19,7 +19,10 @@ LARGEST_MESSAGE = 64 * 1024
 
 
 class Envelope(NamedTuple):
-    """The attributes of one event. Times are RFC 3339; `sequence` counts from 1 without gaps per source."""
+    """The attributes of one event. Times are RFC 3339; `sequence` counts from 1 without gaps per source.
+
+    `boot` counts the starts of the gateway: events of one boot were stamped by one run of its clock.
+    """
 
     id: str
     source: str
@@ -35,6 +38,7 @@ class Envelope(NamedTuple):
     partitionkey: str = ""
     causationid: str = ""
     replayed: bool = False
+    boot: int = 0
 
 
 def encode(envelope: Envelope, data: bytes) -> bytes:
@@ -44,7 +48,7 @@ def encode(envelope: Envelope, data: bytes) -> bytes:
     parts = [
         f'{{"specversion":"{SPEC_VERSION}","id":{quote(e.id)},"source":{quote(e.source)},"type":{quote(e.type)},"subject":{quote(e.subject)},'
         f'"time":"{e.time}","recordedtime":"{e.recordedtime}","datacontenttype":"application/json","dataschema":{quote(e.dataschema)},'
-        f'"sequence":"{e.sequence:020d}","storeepoch":"{e.storeepoch}","timequality":"{e.timequality}","severitynumber":{e.severitynumber},'
+        f'"sequence":"{e.sequence:020d}","storeepoch":"{e.storeepoch}","timequality":"{e.timequality}","severitynumber":{e.severitynumber},"boot":{e.boot},'
     ]
     if e.partitionkey:
         parts.append(f'"partitionkey":{quote(e.partitionkey)},')

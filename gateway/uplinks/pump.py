@@ -1,0 +1,223 @@
+"""What every uplink does alike, whatever its wire: which rows come next, which are wanted, what is done, what is remembered.
+
+One `Pump` per uplink, with a `LaneFeed` per lane. `take` reads the next rows; each ends in `done`, in `await_platform` (the wire has
+it, the platform has not said so yet) or in `give_back`. The cursor is written with the store's next commit, at most `SETTLE_S` behind:
+after a kill a few rows are sent twice, none is skipped.
+
+Application acknowledgement. Rows that the platform has not acknowledged in time go out again: alarms after `alarm_ack_s`, others after
+`REPEAT_S`, then after twice as long each time. A platform that never acknowledges holds at most `MOST_AWAITING` rows per lane in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+
+from drivers.vocabulary import Lane
+from gateway.metrics import Histogram
+from gateway.settings import UplinkSection
+from gateway.store.contract import LANES, Row, Stage, Store
+from gateway.uplinks.feed import LaneFeed
+from gateway.uplinks.messages import Ack
+
+PAGE_ROWS = 500
+SETTLE_S = 0.5
+REPEAT_S, LONGEST_REPEAT_S = 30.0, 300.0
+MOST_AWAITING = 5000
+FRESH_S = 600.0
+"""Latency counts only what was delivered within so long: a replay of days says nothing about the way of a fresh event."""
+
+
+class Pump:
+    """The sending side of one uplink. `wall_ms` gives UTC milliseconds for stage times."""
+
+    def __init__(self, settings: UplinkSection, store: Store, wall_ms: Callable[[], int]) -> None:
+        self.settings = settings
+        self.name = settings.name
+        self.is_application = settings.ack == "application" and settings.kind == "mqtt"
+        self.sent = 0
+        self.delivered = 0
+        self.skipped = 0
+        self.dead = 0
+        self.repeated = 0
+        self.acks_refused = 0
+        self.latency = {lane: Histogram() for lane in LANES}
+        self.on_done: list[Callable[[str, str], None]] = []
+        """Heard with (uplink, event id) for each alarm that the platform has."""
+        self.lanes = [lane for lane in LANES if lane.value in settings.lanes]
+        self.feeds: dict[Lane, LaneFeed] = {}
+        self.news = asyncio.Event()
+        self._store = store
+        self._wall_ms = wall_ms
+        self._subjects = [f'"subject":"{subject}"'.encode() for subject in settings.subjects]
+        self._awaited: dict[Lane, dict[int, Row]] = {lane: {} for lane in LANES}
+        self._due: list[tuple[float, int, Lane, int]] = []
+        self._tries: dict[tuple[Lane, int], int] = {}
+        self._unsettled = False
+
+    def start(self) -> Callable[[], None]:
+        """Take up the cursors; the result ends the listening to commits and writes them back."""
+        for lane in self.lanes:
+            self.feeds[lane] = LaneFeed(self._store.cursor(self.name, lane), self._store.high(lane), application=self.is_application)
+        stop = self._store.subscribe(self.news.set)
+
+        def end() -> None:
+            stop()
+            self.settle()
+
+        return end
+
+    async def settle_often(self) -> None:
+        """Write the cursors back while they move, and send again what is overdue, until cancelled."""
+        while True:
+            await asyncio.sleep(SETTLE_S)
+            self._repeat_overdue()
+            if self._unsettled:
+                self.settle()
+
+    def settle(self) -> None:
+        """Note how far this uplink is."""
+        self._unsettled = False
+        for lane, feed in self.feeds.items():
+            self._store.settle(self.name, lane, feed.cursor())
+
+    def waiting(self) -> dict[str, int]:
+        """Rows that are not delivered yet, per lane."""
+        found = {}
+        for lane, feed in self.feeds.items():
+            found[lane.value] = feed.waiting(self._store.high(lane)) + len(feed.in_flight) + len(feed.awaiting)
+        return found
+
+    def has_more(self, lane: Lane) -> bool:
+        """Whether rows of a lane wait to be sent."""
+        feed = self.feeds.get(lane)
+        return feed is not None and feed.waiting(self._store.high(lane)) > 0
+
+    def in_flight(self, lanes: list[Lane]) -> int:
+        """Rows of these lanes that are under way."""
+        return sum(len(self.feeds[lane].in_flight) for lane in lanes if lane in self.feeds)
+
+    async def take(self, lane: Lane, room: int) -> tuple[list[Row], bool] | None:
+        """The next wanted rows of a lane, at most `room`, and whether they are backlog; None when there are none to be had now."""
+        feed = self.feeds[lane]
+        if self.is_application and len(feed.awaiting) >= MOST_AWAITING:
+            if lane is not Lane.ALARM:
+                return None
+            # An alarm never waits for acknowledgements of older ones: those go back into the backlog instead.
+            self._forget_awaiting(lane, sorted(feed.awaiting)[: MOST_AWAITING // 2])
+        feed.shed(self._store.low(lane))
+        span, backlog = feed.plan(self._store.high(lane), min(room, PAGE_ROWS))
+        if span is None:
+            return None
+        feed.take(*span, backlog=backlog)
+        try:
+            rows = await self._store.read(lane, *span, PAGE_ROWS)
+        except BaseException:
+            feed.give_back(range(span[0], span[1] + 1))
+            raise
+        wanted = [row for row in rows if self._wanted(row)]
+        if len(wanted) != span[1] - span[0] + 1:
+            left = {row.seq for row in wanted}
+            feed.skip(seq for seq in range(span[0], span[1] + 1) if seq not in left)
+            self.skipped += len(rows) - len(wanted)
+            self._unsettled = True
+        return wanted, backlog
+
+    def published(self, lane: Lane, row: Row) -> None:
+        """The row is on the wire."""
+        self.feeds[lane].send(row.seq)
+        self.sent += 1
+        if lane is Lane.ALARM:
+            self._store.note([Stage(row.id, f"published:{self.name}", self._wall_ms())])
+
+    def done(self, lane: Lane, row: Row) -> None:
+        """The wire has the row for good: delivered, or, with application acknowledgement, awaited from the platform."""
+        feed = self.feeds[lane]
+        if row.seq not in feed.in_flight:
+            return
+        feed.delivered(row.seq)
+        self._unsettled = True
+        if self.is_application:
+            self._await(lane, row)
+        else:
+            self._delivered(lane, row)
+
+    def skip(self, lane: Lane, row: Row) -> None:
+        """The row will never be delivered here (too large, refused for good)."""
+        self.feeds[lane].skip([row.seq])
+        self._unsettled = True
+
+    def give_back(self, lane: Lane, rows: list[Row]) -> None:
+        """These could not be sent and wait again."""
+        self.feeds[lane].give_back([row.seq for row in rows])
+
+    def acknowledge(self, ack: Ack, epoch: str) -> str:
+        """An acknowledgement of the platform; what is wrong with it, or an empty text."""
+        wrong = self._ack_fault(ack, epoch)
+        if wrong:
+            self.acks_refused += 1
+            return wrong
+        awaited = self._awaited[ack.lane]
+        feed = self.feeds[ack.lane]
+        for seq in [seq for seq in awaited if seq not in feed.awaiting]:
+            row = awaited.pop(seq)
+            self._tries.pop((ack.lane, seq), None)
+            if not any(first <= seq <= last for first, last in feed.missing):
+                self._delivered(ack.lane, row)
+        self._unsettled = True
+        self.news.set()
+        return ""
+
+    def _ack_fault(self, ack: Ack, epoch: str) -> str:
+        feed = self.feeds.get(ack.lane)
+        if feed is None:
+            return f"lane {ack.lane.value} is not sent to this uplink"
+        if ack.storeepoch and ack.storeepoch != epoch:
+            return f"storeepoch {ack.storeepoch:.40} is not that of this database"
+        return feed.acknowledged(ack.upto, ack.missing)
+
+    def _delivered(self, lane: Lane, row: Row) -> None:
+        self.delivered += 1
+        now = self._wall_ms()
+        spent = (now - row.received_ms) / 1000
+        if spent <= FRESH_S:
+            self.latency[lane].observe(spent)
+        if lane is Lane.ALARM:
+            ident = row.id
+            self._store.note([Stage(ident, f"delivered:{self.name}", now)])
+            for listener in self.on_done:
+                listener(self.name, ident)
+
+    def _wanted(self, row: Row) -> bool:
+        if self.settings.kinds and row.kind not in self.settings.kinds:
+            return False
+        return not self._subjects or any(subject in row.data for subject in self._subjects)
+
+    # --- application acknowledgement -----------------------------------------------------------------------------------------
+
+    def _await(self, lane: Lane, row: Row) -> None:
+        self._awaited[lane][row.seq] = row
+        tries = self._tries.get((lane, row.seq), 0)
+        first = self.settings.alarm_ack_s if lane is Lane.ALARM else REPEAT_S
+        wait = min(first * (1 << min(tries, 12)), max(LONGEST_REPEAT_S, first))
+        heapq.heappush(self._due, (asyncio.get_running_loop().time() + wait, len(self._due), lane, row.seq))
+
+    def _repeat_overdue(self) -> None:
+        now = asyncio.get_running_loop().time()
+        late: dict[Lane, list[int]] = {}
+        while self._due and self._due[0][0] <= now:
+            _, _, lane, seq = heapq.heappop(self._due)
+            if seq in self.feeds[lane].awaiting:
+                late.setdefault(lane, []).append(seq)
+                self._tries[lane, seq] = self._tries.get((lane, seq), 0) + 1
+        for lane, seqs in late.items():
+            self.repeated += len(seqs)
+            self._forget_awaiting(lane, sorted(seqs))
+            self.news.set()
+
+    def _forget_awaiting(self, lane: Lane, seqs: list[int]) -> None:
+        self.feeds[lane].overdue(seqs)
+        for seq in seqs:
+            self._awaited[lane].pop(seq, None)
+        self._unsettled = True
