@@ -16,8 +16,6 @@ outside. The gateway owns sockets, time, storage and acknowledgement.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -40,6 +38,7 @@ from drivers.events import (
     WifiAp,
     evidence_of,
 )
+from drivers.options import DATUM_OPTION, DriverError, Option, OptionError, Options, read_options
 from drivers.vocabulary import (
     OCCURRENCES,
     QUANTITIES,
@@ -65,26 +64,11 @@ __all__ = [
     "Source", "State", "Stateful", "Subscriber", "TimeQuality", "Transport", "Trust", "Verb", "WifiAp", "in_range", "read_options",
 ]  # fmt: skip
 
-Options = Mapping[str, Any]
-"""Settings of one driver instance, as read from TOML or `--option k=v`."""
-
 CLOCK_AHEAD_MS = 24 * 3600 * 1000
 """A device clock this far ahead of ours is wrong: one future time must not silence everything until it comes."""
 EARLIEST_MS = 1262304000000
 """2010-01-01: no device of ours is older; an earlier time is an unset clock or a GPS week rollover."""
 GPS_ROLLOVER_MS = 1024 * 7 * 24 * 3600 * 1000
-
-
-class DriverError(Exception):
-    """Root of the errors of the `drivers` layer."""
-
-
-class OptionError(DriverError):
-    """Options that do not fit the driver; `faults` holds every one as text."""
-
-    def __init__(self, driver: str, faults: list[str]) -> None:
-        super().__init__(f"{driver}: " + "; ".join(faults))
-        self.faults = faults
 
 
 class Transport(StrEnum):
@@ -157,7 +141,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
         quality = TimeQuality.DEVICE
         if at_ms is None:
             at_ms, quality = now, TimeQuality.RECEIVED
-        elif at_ms < EARLIEST_MS or at_ms > now + CLOCK_AHEAD_MS:
+        elif at_ms < EARLIEST_MS or (at_ms > now + CLOCK_AHEAD_MS and now >= EARLIEST_MS):
+            # Where our own clock was never set (no battery, no network yet) the device's is the better one.
             rolled = at_ms + GPS_ROLLOVER_MS
             if at_ms < EARLIEST_MS and now - 30 * CLOCK_AHEAD_MS < rolled <= now + CLOCK_AHEAD_MS:
                 at_ms, quality = rolled, TimeQuality.CORRECTED
@@ -220,29 +205,6 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
         """The event that tells what became of this command."""
         body = CommandResult(command=self.id, verb=self.verb.value, status=status, detail=detail)
         return Event(device=self.device, at_ms=now.ms, body=body, time_quality=TimeQuality.RECEIVED)
-
-
-class Option(NamedTuple):
-    """One setting of a driver. `kind` is `str`, `int`, `float`, `bool`, `list` or `table`; `secret` values are never shown."""
-
-    name: str
-    kind: str
-    default: Any
-    help: str
-    choices: tuple[Any, ...] = ()
-    low: float | None = None
-    high: float | None = None
-    secret: bool = False
-
-
-DATUM_OPTION = Option(
-    "datum",
-    "str",
-    "wgs84",
-    "datum of the coordinates that this device sends (Chinese map firmware: gcj02, bd09)",
-    tuple(datum.value for datum in Datum),
-)
-"""For every driver of something that tells its place; `Datum(values["datum"])` goes into each `Position`."""
 
 
 class DriverInfo(NamedTuple):
@@ -324,63 +286,7 @@ class Subscriber(Protocol):
         ...
 
 
-_KINDS: dict[str, tuple[type, ...]] = {
-    "str": (str,), "int": (int,), "float": (int, float), "bool": (bool,), "list": (list, tuple), "table": (dict,),
-}  # fmt: skip
-
-
-def read_options(info: DriverInfo, options: Options) -> dict[str, Any]:
-    """Every option of `info`, defaults filled in. Texts (`--option k=v`) are converted. Raises OptionError with all faults."""
-    known = {option.name: option for option in info.options}
-    faults = []
-    values = {option.name: option.default for option in info.options}
-    for name, raw in options.items():
-        option = known.get(name)
-        if option is None:
-            near = difflib.get_close_matches(name, known, 1)
-            faults.append(f"{name}: unknown option" + (f", did you mean {near[0]}?" if near else f", known: {', '.join(known) or 'none'}"))
-            continue
-        value = _from_text(option.kind, raw) if isinstance(raw, str) else raw
-        fault = _fault(option, value)
-        if fault:
-            faults.append(f"{name}: expected {fault}, got {'<secret>' if option.secret else repr(raw)}")
-        else:
-            values[name] = value
-    if faults:
-        raise OptionError(info.name, faults)
-    return values
-
-
 def in_range(quantity: Quantity, value: float) -> bool:
     """Whether a working device can report this value (row of `QUANTITIES`). NaN and infinities cannot."""
     row = QUANTITIES[quantity]
     return row.low <= value <= row.high
-
-
-def _from_text(kind: str, text: str) -> Any:
-    try:
-        if kind == "int":
-            return int(text, 0)
-        if kind == "float":
-            return float(text)
-        if kind == "bool":
-            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
-        if kind in ("list", "table"):
-            return msgspec.json.decode(text.encode())
-    except (ValueError, KeyError, msgspec.DecodeError):
-        return text
-    return text
-
-
-def _fault(option: Option, value: Any) -> str | None:
-    low, high = option.low, option.high
-    if value is None and option.default is None:
-        return None
-    number: Any = value
-    if not isinstance(value, _KINDS[option.kind]) or (option.kind != "bool" and isinstance(value, bool)):
-        return option.kind
-    if option.choices and value not in option.choices:
-        return "one of " + ", ".join(map(str, option.choices))
-    if (low is not None and number < low) or (high is not None and number > high):
-        return f"{low}..{high}"
-    return None
