@@ -128,9 +128,7 @@ class Rates(NamedTuple):
 
 
 DAILY = Rates()
-LIVELY = Rates(
-    heartbeat_s=10.0, walking_s=3.0, resting_s=8.0, health_s=12.0, sensor_s=6.0, advert_s=10.0, radar_s=5.0, settop_s=5.0
-)
+LIVELY = Rates(heartbeat_s=10.0, walking_s=3.0, resting_s=8.0, health_s=12.0, sensor_s=6.0, advert_s=10.0, radar_s=5.0, settop_s=5.0)
 """For demonstrations: everything within half a minute."""
 SPARSE = Rates(
     heartbeat_s=1800.0, walking_s=60.0, resting_s=1800.0, health_s=3600.0, sensor_s=1800.0, advert_s=3600.0,
