@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from drivers.api import (
+    DATUM_OPTION,
     Body,
     Cell,
     Command,
     CommandResult,
     CommandStatus,
+    Datum,
     DeviceHealth,
     DriverInfo,
     Frame,
@@ -83,6 +85,7 @@ class Gt06:
             Verb.FENCE, Verb.SET_TIME_ZONE, Verb.SET_SERVER, Verb.CONFIGURE, Verb.QUERY, Verb.RAW_TEXT,
         ),
         options=(
+            DATUM_OPTION,
             Option("utc_offset_minutes", "int", 0, "zone of the device's clock, used where the login does not tell it", low=-840, high=840),
             Option("tolerate_crc", "bool", False, "use frames whose crc is wrong (counted) instead of refusing them"),
             Option("command_language", "bool", False, "end commands with the language word 0002, which some models want"),
@@ -92,6 +95,7 @@ class Gt06:
 
     def __init__(self, options: Options, device: str | None) -> None:
         values = read_options(self.info, options)
+        self._datum = Datum(values["datum"])
         self._offset = int(values["utc_offset_minutes"])
         self._follow_login = "utc_offset_minutes" not in options
         self._language = bool(values["command_language"])
@@ -211,7 +215,7 @@ class Gt06:
             return
         if report.gps is not None and report.gps.out_of_range:
             output.rejects.append(_refuse(Reason.RANGE, "latitude 0..90 and longitude 0..180 degrees expected", packet))
-        position = _position(report)
+        position = _position(report, self._datum)
         if position is not None:
             say(position)
         if report.door_open is not None and report.door_open is not self._door:
@@ -238,7 +242,7 @@ def _refuse(reason: Reason, detail: str, packet: Packet) -> Reject:
     return Reject(reason, detail, packet.raw[:FRAME_SAMPLE_BYTES])
 
 
-def _position(report: Report) -> Position | None:
+def _position(report: Report, datum: Datum) -> Position | None:
     gps = report.gps
     cells = [Cell(*cell) for cell in report.cells] or None
     aps = [WifiAp(*ap) for ap in report.aps] or None
@@ -249,6 +253,7 @@ def _position(report: Report) -> Position | None:
     return Position(
         lat=gps.lat,
         lon=gps.lon,
+        datum=datum,
         valid=gps.valid,
         speed_kmh=gps.speed_kmh,
         course_deg=gps.course_deg,

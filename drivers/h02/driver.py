@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from drivers.api import (
+    DATUM_OPTION,
     Body,
     Cell,
     Command,
     CommandResult,
     CommandStatus,
+    Datum,
     DeviceHealth,
     DriverInfo,
     Frame,
@@ -66,6 +68,7 @@ class H02:
         ),
         commands=(Verb.SET_INTERVAL, Verb.LIVE_MODE, Verb.RESTART, Verb.QUERY, Verb.RAW_TEXT),
         options=(
+            DATUM_OPTION,
             Option("ack_all", "bool", False, "answer every report with R12, as some makers ask"),
             Option("fence_bits", "bool", False, "read status bits 4 and 7 as fence entry and exit (Sinotrack)"),
         ),
@@ -74,6 +77,7 @@ class H02:
 
     def __init__(self, options: Options, device: str | None) -> None:
         values = read_options(self.info, options)
+        self._datum = Datum(values["datum"])
         self._ack_all = bool(values["ack_all"])
         self._fences = bool(values["fence_bits"])
         self._connection = Connection()
@@ -188,7 +192,7 @@ class H02:
             return
         if report.fix is not None and report.fix.out_of_range:
             output.rejects.append(Reject(Reason.RANGE, "latitude 0..90 and longitude 0..180 degrees expected", h02.sample(frame.data)))
-        position = _position(report.fix, report)
+        position = _position(report.fix, report, self._datum)
         if position is not None:
             say(position)
         signal = report.signal if report.signal is not None and 0 <= report.signal <= 100 else None
@@ -209,13 +213,14 @@ class H02:
         return CommandResult(command=command.id, verb=command.verb.value, status=status, detail=text)
 
 
-def _position(fix: Fix | None, report: TextReport) -> Position | None:
+def _position(fix: Fix | None, report: TextReport, datum: Datum) -> Position | None:
     cells = [Cell(*cell) for cell in report.cells] or None
     if fix is None or fix.lat is None:
         return Position(source=Source.CELL, valid=False, cells=cells, satellites=report.satellites) if cells else None
     return Position(
         lat=fix.lat,
         lon=fix.lon,
+        datum=datum,
         source=Source.CELL if fix.letter == "B" else Source.GNSS,
         valid=fix.letter != "V",
         speed_kmh=fix.speed_kmh,

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from datetime import UTC, datetime
 
 from drivers.api import (
+    DATUM_OPTION,
     Cell,
     Command,
     CommandResult,
@@ -89,6 +90,7 @@ class Jt808:
         ),
         commands=VERBS_TAKEN,
         options=(
+            DATUM_OPTION,
             Option("utc_offset_minutes", "int", 480, "zone of the terminal's clock; the standard says GMT+8, export firmware often UTC",
                    low=-840, high=840),
             Option("tolerate_checksum", "bool", False, "use frames whose xor is wrong (counted) instead of refusing them"),
@@ -103,6 +105,7 @@ class Jt808:
 
     def __init__(self, options: Options, device: str | None) -> None:
         values = read_options(self.info, options)
+        self._datum = Datum(values["datum"])
         self._offset = int(values["utc_offset_minutes"])
         self._follow_zone = "utc_offset_minutes" not in options
         self._refuse_shifted = values["shifted"] == "refuse"
@@ -345,7 +348,7 @@ class Jt808:
         return Position(
             lat=location.lat,
             lon=location.lon,
-            datum=Datum.GCJ02 if location.shifted else Datum.WGS84,
+            datum=Datum.GCJ02 if location.shifted else self._datum,
             valid=location.valid,
             speed_kmh=location.speed_kmh,
             course_deg=location.course_deg,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from drivers.api import (
+    DATUM_OPTION,
     Body,
     Command,
     CommandStatus,
@@ -113,12 +114,14 @@ class Minifinder:
             "charging",
         ),
         commands=tuple(_VERBS),
-        options=(Option("password", "str", "123456", "password that stands before every command", secret=True),),
+        options=(DATUM_OPTION, Option("password", "str", "123456", "password that stands before every command", secret=True),),
         source="EV-07S GPRS protocol",
     )  # fmt: skip
 
     def __init__(self, options: Options, device: str | None) -> None:
-        self._password = str(read_options(self.info, options)["password"])
+        values = read_options(self.info, options)
+        self._password = str(values["password"])
+        self._datum = Datum(values["datum"])
         self._connection = MinifinderConnection()
         self._device = f"minifinder:{device.removeprefix('minifinder:')}" if device else None
         self._requests: Requests[Command] = Requests()
@@ -204,7 +207,7 @@ class Minifinder:
         flags = position.flags or 0
         bodies = _alarms(flags, stored)
         if position.lat is not None:
-            bodies.append(_place(position, stored))
+            bodies.append(_place(position, stored, self._datum))
         if position.flags is not None:
             charging = bit(flags, wire.CHARGING)
             if not stored and (charging or self._charging is not None) and charging != self._charging:
@@ -227,14 +230,14 @@ def _alarms(flags: int, stored: bool) -> list[Body]:
     return found
 
 
-def _place(position: MinifinderPosition, stored: bool) -> Position:
+def _place(position: MinifinderPosition, stored: bool, datum: Datum) -> Position:
     """A fix of the satellites, of the network (flag 1), or, without both flags, the last one."""
     flags = position.flags if position.flags is not None else 1 << wire.FIX
     has_fix, has_other = bit(flags, wire.FIX), bit(flags, wire.OTHER_FIX)
     return Position(
         lat=position.lat,
         lon=position.lon,
-        datum=Datum.WGS84,
+        datum=datum,
         source=Source.CELL if has_other and not has_fix else Source.GNSS,
         valid=has_fix or has_other,
         speed_kmh=position.speed_kmh,

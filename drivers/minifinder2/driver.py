@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from drivers.api import (
+    DATUM_OPTION,
     QUANTITIES,
     Body,
     Cell,
@@ -128,12 +129,17 @@ class Minifinder2:
             "call_ended", "steps", "count", "heart_rate", "spo2",
         ),
         commands=tuple(_VERBS),
-        options=(Option("tolerate_crc", "bool", False, "use frames whose CRC does not fit (counted) instead of waiting for a repetition"),),
+        options=(
+            DATUM_OPTION,
+            Option("tolerate_crc", "bool", False, "use frames whose CRC does not fit (counted) instead of waiting for a repetition"),
+        ),
         source="EV-07B communication protocol v1.2",
     )  # fmt: skip
 
     def __init__(self, options: Options, device: str | None) -> None:
-        self._connection = wire.Connection(tolerate_crc=bool(read_options(self.info, options)["tolerate_crc"]))
+        values = read_options(self.info, options)
+        self._connection = wire.Connection(tolerate_crc=bool(values["tolerate_crc"]))
+        self._datum = Datum(values["datum"])
         self._device = f"minifinder2:{device.removeprefix('minifinder2:')}" if device else None
         self._requests: Requests[Command] = Requests()
         self._sequence = 0
@@ -242,7 +248,7 @@ class Minifinder2:
         if record.alarms:
             alarm_ms = _ms(record.alarm_s) or at_ms
             events = [frame.event(device, body, at_ms=alarm_ms) for body in _alarms(record.alarms, stored)]
-        place = _place(record, stored)
+        place = _place(record, stored, self._datum)
         if place is not None:
             events.append(frame.event(device, place, at_ms=at_ms))
             if place.lat is not None and place.lon is not None and not stored:
@@ -311,14 +317,14 @@ def _health(record: Record) -> DeviceHealth | None:
     )
 
 
-def _place(record: Record, stored: bool) -> Position | None:
+def _place(record: Record, stored: bool, datum: Datum) -> Position | None:
     """The best place of a record: a fix, else the nearest beacon that knows its place, else the last fix, else what was heard."""
     cells = [Cell(*cell) for cell in record.cells] or None
     wifi = [WifiAp(*ap) for ap in record.wifi] or None
     gnss = record.gnss
     nearest = max(record.beacons, key=lambda beacon: (beacon.place is not None, beacon.dbm or -999), default=None)
     beacon, text = (nearest.id, nearest.text) if nearest else (None, None)
-    known: dict[str, Any] = {"datum": Datum.WGS84, "stored": stored, "cells": cells, "wifi": wifi, "beacon": beacon, "place": text}
+    known: dict[str, Any] = {"datum": datum, "stored": stored, "cells": cells, "wifi": wifi, "beacon": beacon, "place": text}
     if nearest is not None and nearest.place is not None and (gnss is None or gnss.hdop == 0):
         lat, lon = nearest.place
         return Position(lat=lat, lon=lon, source=Source.BEACON, valid=True, **known)

@@ -6,11 +6,13 @@ from collections import OrderedDict
 from datetime import UTC, datetime
 
 from drivers.api import (
+    DATUM_OPTION,
     Body,
     Cell,
     Command,
     CommandResult,
     CommandStatus,
+    Datum,
     DeviceHealth,
     DriverInfo,
     Frame,
@@ -59,12 +61,17 @@ class Topin:
         transports=(Transport.TCP,),
         emits=("position", "health", "command_result", "sos", "vibration", "overspeed", "low_battery", "heart_rate"),
         commands=(Verb.LOCATE, Verb.RESTART, Verb.FACTORY_RESET, Verb.SET_SOS_NUMBERS),
-        options=(Option("refuse_login", "bool", False, "answer logins with 44 (refused), for a device that is to go elsewhere"),),
+        options=(
+            DATUM_OPTION,
+            Option("refuse_login", "bool", False, "answer logins with 44 (refused), for a device that is to go elsewhere"),
+        ),
         source="Topin/Zhongxun protocol 1.x as observed",
     )
 
     def __init__(self, options: Options, device: str | None) -> None:
-        self._refuse = bool(read_options(self.info, options)["refuse_login"])
+        values = read_options(self.info, options)
+        self._refuse = bool(values["refuse_login"])
+        self._datum = Datum(values["datum"])
         self._connection = Connection()
         self._device = f"{NAME}:{device.removeprefix(NAME + ':')}" if device else None
         self._pending: OrderedDict[int, Command] = OrderedDict()
@@ -219,7 +226,8 @@ class Topin:
         if gps.lat is None:
             return
         position = Position(
-            lat=gps.lat, lon=gps.lon, valid=gps.valid, speed_kmh=gps.speed_kmh, course_deg=gps.course_deg, altitude_m=gps.altitude_m,
+            lat=gps.lat, lon=gps.lon, datum=self._datum, valid=gps.valid, speed_kmh=gps.speed_kmh, course_deg=gps.course_deg,
+            altitude_m=gps.altitude_m,
             satellites=gps.satellites, stored=stored,
         )  # fmt: skip
         self._say(frame, packet, position, gps.at_ms, output)

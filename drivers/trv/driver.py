@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from drivers.api import (
+    DATUM_OPTION,
     Body,
     Cell,
     Command,
@@ -143,12 +144,17 @@ class Trv:
             "message_received", "heart_rate", "systolic", "diastolic", "spo2", "glucose", "body_temperature", "steps", "tumbles",
         ),
         commands=tuple(_VERBS),
-        options=(Option("utc_offset_minutes", "int", 480, "zone that the watch is told at login, minutes from UTC", low=-720, high=840),),
+        options=(
+            DATUM_OPTION,
+            Option("utc_offset_minutes", "int", 480, "zone that the watch is told at login, minutes from UTC", low=-720, high=840),
+        ),
         source="GPS Watch Communication Protocol (IW), 2023",
     )  # fmt: skip
 
     def __init__(self, options: Options, device: str | None) -> None:
-        self._zone_minutes = int(read_options(self.info, options)["utc_offset_minutes"])
+        values = read_options(self.info, options)
+        self._zone_minutes = int(values["utc_offset_minutes"])
+        self._datum = Datum(values["datum"])
         self._connection = TrvConnection()
         self._device = f"trv:{device.removeprefix('trv:')}" if device else None
         self._maker = "IW"
@@ -277,7 +283,7 @@ class Trv:
         if position.lat is None:
             bodies += _heard(position.cells, position.access_points)
         else:
-            bodies.append(_place(position))
+            bodies.append(_place(position, self._datum))
         bodies.append(DeviceHealth(battery_percent=position.battery, signal=position.signal))
         self._say(bodies, frame, output, position.clock_ms)
         if position.fault:
@@ -329,11 +335,11 @@ def _heard(cells: tuple[trv.TrvCell, ...], points: tuple[trv.TrvAp, ...]) -> lis
     return [Position(source=source, valid=False, cells=[Cell(*c) for c in cells] or None, wifi=[WifiAp(*p) for p in points] or None)]
 
 
-def _place(position: TrvPosition) -> Position:
+def _place(position: TrvPosition, datum: Datum) -> Position:
     return Position(
         lat=position.lat,
         lon=position.lon,
-        datum=Datum.WGS84,
+        datum=datum,
         source=Source.GNSS,
         valid=position.is_valid,
         speed_kmh=position.speed_kmh,

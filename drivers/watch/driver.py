@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from drivers.api import (
+    DATUM_OPTION,
     QUANTITIES,
     Body,
     Cell,
@@ -85,6 +86,7 @@ class Watch:
         ),
         commands=commands.TAKEN,
         options=(
+            DATUM_OPTION,
             Option("utc_offset_minutes", "int", 0, "zone of the watch's clock, minutes east of UTC (the protocol says UTC)",
                    low=-720, high=840),
         ),
@@ -92,7 +94,9 @@ class Watch:
     )  # fmt: skip
 
     def __init__(self, options: Options, device: str | None) -> None:
-        self._offset_ms = int(read_options(self.info, options)["utc_offset_minutes"]) * 60_000
+        values = read_options(self.info, options)
+        self._offset_ms = int(values["utc_offset_minutes"]) * 60_000
+        self._datum = Datum(values["datum"])
         self._connection = WatchConnection()
         self._address = WatchMessage(maker="3G", id=device.removeprefix("watch:") if device else "", kind="")
         self._device = f"watch:{watch.short_id(self._address.id)}"
@@ -246,7 +250,7 @@ class Watch:
         bodies: list[Body] = []
         if kind.startswith("AL") or position.status & ALARM_MASK:
             bodies += _alarms(kind, position.status, stored)
-        bodies += _place(position, stored)
+        bodies += _place(position, stored, self._datum)
         bodies.append(_health(position))
         if position.steps is not None:
             bodies.append(Measurement(quantity=Quantity.STEPS, value=position.steps, unit=_STEPS, stored=stored))
@@ -315,7 +319,7 @@ def _health(position: WatchPosition) -> DeviceHealth:
     )
 
 
-def _place(position: WatchPosition, stored: bool) -> list[Body]:
+def _place(position: WatchPosition, stored: bool, datum: Datum) -> list[Body]:
     """The place; without a fix what the watch heard around it, without that nothing."""
     cells = [Cell(*cell) for cell in position.cells] or None
     wifi = [WifiAp(*ap) for ap in position.access_points] or None
@@ -329,7 +333,7 @@ def _place(position: WatchPosition, stored: bool) -> list[Body]:
         Position(
             lat=position.lat,
             lon=position.lon,
-            datum=Datum.WGS84,
+            datum=datum,
             source=Source.GNSS,
             valid=position.is_valid,
             accuracy_m=position.accuracy_m if position.is_valid else None,

@@ -48,7 +48,9 @@ class Wristband:
         commands=(Verb.RAW_TEXT,),
         options=(
             DATUM_OPTION,
-            Option("zone_minutes", "int", 0, "how far the band's clock runs ahead of UTC; it is set by our answer", low=-720, high=840),
+            Option(
+                "utc_offset_minutes", "int", 0, "how far the band's clock runs ahead of UTC; it is set by our answer", low=-720, high=840
+            ),
             Option("server", "str", "", "host,port that a band which asks for its server is given"),
         ),
         source="YX wristband protocol V1.0",
@@ -57,7 +59,7 @@ class Wristband:
     def __init__(self, options: Options, device: str | None) -> None:
         values = read_options(self.info, options)
         self._datum = Datum(values["datum"])
-        self._zone = int(values["zone_minutes"])
+        self._zone = int(values["utc_offset_minutes"])
         self._server = str(values["server"])
         self._connection = Connection()
         self._last = Message((device or "").removeprefix(f"{NAME}:"), 0)

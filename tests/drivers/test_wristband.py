@@ -37,14 +37,14 @@ def test_shared_captures(row: dict) -> None:
 
 
 def test_longitude_comes_first_and_times_are_those_of_the_bands_zone() -> None:
-    output = feed(wristband.encode(Message(IMEI, 2, "-9.14,38.71,202611221630,0")), zone_minutes=480)
+    output = feed(wristband.encode(Message(IMEI, 2, "-9.14,38.71,202611221630,0")), utc_offset_minutes=480)
     [place] = places(output)
     assert (place.lat, place.lon) == (38.71, -9.14)
     assert output.events[0].at_ms == epoch_ms("2026-11-22T08:30:00Z")
 
 
 def test_the_time_answer_is_wall_clock_of_the_bands_zone() -> None:
-    output = feed(wristband.encode(Message(IMEI, 91, "10|0")), zone_minutes=480, server="192.0.2.1,5174")
+    output = feed(wristband.encode(Message(IMEI, 91, "10|0")), utc_offset_minutes=480, server="192.0.2.1,5174")
     [send] = output.replies
     assert send.data[5:-3] == f"YX{IMEI}|V1.0|0|{{F91#2026-11-22-16-30-15|192.0.2.1,5174}}\r\n".encode()
 
