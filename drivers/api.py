@@ -66,8 +66,10 @@ __all__ = [
 
 CLOCK_AHEAD_MS = 24 * 3600 * 1000
 """A device clock this far ahead of ours is wrong: one future time must not silence everything until it comes."""
-EARLIEST_MS = 1262304000000
-"""2010-01-01: no device of ours is older; an earlier time is an unset clock or a GPS week rollover."""
+EARLIEST_MS = 946771200000
+"""2000-01-02: an earlier time is a clock that was never set (1970, 1980, 2000-01-01)."""
+DOUBTFUL_MS = 1262304000000
+"""2010-01-01: no device of ours is older; an earlier time is a GPS week rollover, or at least doubtful."""
 GPS_ROLLOVER_MS = 1024 * 7 * 24 * 3600 * 1000
 
 
@@ -134,20 +136,22 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     def event(self, device: str, body: Body, *, at_ms: int | None = None, ref: str | None = None, trust: Trust = Trust.CLAIMED) -> Event:
         """An event that this frame proves.
 
-        `at_ms` is the device's own time, None where it sends none. An impossible one (before 2010, or more than a day ahead) is
-        mended where it is a GPS week rollover and replaced by the receive time otherwise; `time_quality` tells.
+        `at_ms` is the device's own time, None where it sends none. One before 2010 is mended where
+        it is a GPS week rollover and doubted otherwise; one before 2000-01-02 or more than a day ahead is replaced by the receive
+        time. `time_quality` tells.
         """
         now = self.received.ms
         quality = TimeQuality.DEVICE
         if at_ms is None:
             at_ms, quality = now, TimeQuality.RECEIVED
-        elif at_ms < EARLIEST_MS or (at_ms > now + CLOCK_AHEAD_MS and now >= EARLIEST_MS):
+        elif at_ms < DOUBTFUL_MS or (at_ms > now + CLOCK_AHEAD_MS and now >= DOUBTFUL_MS):
             # Where our own clock was never set (no battery, no network yet) the device's is the better one.
+            quality = TimeQuality.SUSPECT
             rolled = at_ms + GPS_ROLLOVER_MS
-            if at_ms < EARLIEST_MS and now - 30 * CLOCK_AHEAD_MS < rolled <= now + CLOCK_AHEAD_MS:
+            if at_ms < DOUBTFUL_MS and now - 30 * CLOCK_AHEAD_MS < rolled <= now + CLOCK_AHEAD_MS:
                 at_ms, quality = rolled, TimeQuality.CORRECTED
-            else:
-                at_ms, quality = now, TimeQuality.SUSPECT
+            elif not EARLIEST_MS <= at_ms < DOUBTFUL_MS:
+                at_ms = now
         evidence = self.evidence or evidence_of(self.topic.encode("utf-8", "replace") + self.data)
         return Event(device=device, at_ms=at_ms, body=body, time_quality=quality, trust=trust, ref=ref, evidence=evidence)
 

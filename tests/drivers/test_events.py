@@ -118,6 +118,7 @@ def test_ids_sort_by_time() -> None:
         (None, TimeQuality.RECEIVED, NOW.ms),
         (NOW.ms - 3_600_000, TimeQuality.DEVICE, NOW.ms - 3_600_000),
         (0, TimeQuality.SUSPECT, NOW.ms),
+        (1211609910000, TimeQuality.SUSPECT, 1211609910000),
         (NOW.ms + 10 * 86_400_000, TimeQuality.SUSPECT, NOW.ms),
         (NOW.ms - 1024 * 7 * 86_400_000, TimeQuality.CORRECTED, NOW.ms),
     ],
