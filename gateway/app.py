@@ -18,22 +18,24 @@ import structlog
 from drivers import registry
 from drivers.api import Driver, Event, Explanation, Occurrence, OccurrenceKind, Send, Transport
 from drivers.vocabulary import TimeQuality
-from gateway import __version__, inventory, people, secrets
+from gateway import __version__, inventory, people
 from gateway.acts import PeopleActs
 from gateway.admission import LONGEST_PAIRING_S, Takeovers, append_row
-from gateway.broker.embedded import GATEWAY_USER, EmbeddedBroker
+from gateway.broker.embedded import EmbeddedBroker
 from gateway.clock import STEP_MS, Clock, ClockWatch, SystemClock
 from gateway.commands import CommandCentre
 from gateway.control import SOCKET_NAME, ControlServer
 from gateway.errors import AnhuError, Fault, SettingsError
-from gateway.links.choice import make_link
-from gateway.links.contract import Link, LinkEvents, LinkOptions
+from gateway.links.contract import Link
 from gateway.pipeline import CLOCK_UNSET_MS, Pipeline
+from gateway.reload import reload, rule_tables
 from gateway.rules import all_rules
+from gateway.rules.directory import HouseholdDirectory
 from gateway.rules.engine import RuleEngine
-from gateway.rules.settings import RuleSettings, RuleSettingsError, read_tables
+from gateway.rules.settings import RuleSettings
 from gateway.session import Session
 from gateway.settings import Settings, UplinkSection
+from gateway.southbound import MqttSide, mqtt_faults
 from gateway.status import snapshot
 from gateway.store.contract import LANES, Batch
 from gateway.store.retention import Keeper
@@ -64,6 +66,7 @@ class Gateway:
         known = people.read_people(settings.path(settings.rules.people_file)) if settings.rules.people_file else {}
         self.people = known
         self.directory = people.directory_of(self.inventory, known)
+        self.rule_settings: RuleSettings | None = None
         self.rules = self._make_rules(self.directory) if settings.rules.on else None
         check_references(settings, self.inventory)
         self.supervisor = Supervisor()
@@ -75,6 +78,7 @@ class Gateway:
         self.adverts: AdvertRouter | None = None
         self.mqtt: MqttDevices | None = None
         self.device_link: Link | None = None
+        self.southbound = MqttSide(self)
         self.started_s = self.clock.now().s
         self.clock_watch = ClockWatch()
         self.stopped = asyncio.Event()
@@ -122,6 +126,7 @@ class Gateway:
         """Sources first, then drain, then sinks."""
         for listener in self.listeners:
             await listener.stop()
+        await self.southbound.stop()
         await self.supervisor.stop()
         if self._control is not None:
             await self._control.stop()
@@ -180,10 +185,7 @@ class Gateway:
             self.store, s.store, lambda events, batch: self.pipeline.publish(events, batch=batch), self.clock.now, self.device
         )
         self.supervisor.start("retention", self.keeper.run)
-        if s.mqtt.broker not in ("off", "external"):
-            self.broker = EmbeddedBroker(s.mqtt, self.data_dir)
-            await self.broker.start()
-            self.supervisor.start("broker", self.broker.run)
+        await self.southbound.start_broker()
         await self.upstream.start()
         self.commands.resume()
         self._control = ControlServer(self.data_dir / SOCKET_NAME, self._handlers())
@@ -193,8 +195,7 @@ class Gateway:
 
     async def _start_sources(self) -> None:
         s = self.settings
-        if s.subscribe:
-            self._start_mqtt()
+        await self.southbound.start()
         for port in s.serial:
             driver = registry.load(port.driver)
             device = f"{port.driver}:{port.device}"
@@ -207,34 +208,6 @@ class Gateway:
             self._start_ble()
         for listen in s.listen:
             await self._start_listener(listen)
-
-    def _start_mqtt(self) -> None:
-        s = self.settings
-        self.mqtt = MqttDevices(self.pipeline, self.clock, self.store.has_room)
-        for section in s.subscribe:
-            options = dict(section.options)
-            if section.mapping_file:
-                options["mapping"] = s.path(section.mapping_file).read_text("utf-8")
-            session = self.session(registry.load(section.driver), options)
-            self.mqtt.add(session)
-            self.commands.attach(f"{section.driver}:*", session)
-        if self.broker is not None:
-            host, port, user, password, ca = self.broker.host, self.broker.port, GATEWAY_USER, self.broker.password, ""
-        else:
-            m = s.mqtt
-            host, port, user, ca = m.host, m.port, m.user, self.ca(m.ca_file)
-            password = secrets.read(s.path(m.password_file)) if m.password_file else ""
-        version = "3.1.1" if self.broker is not None else s.mqtt.version
-        options_ = LinkOptions(
-            host=host, port=port, client_id=f"anhu-{s.gateway.id}-in", version=version, user=user, password=password, ca_file=ca
-        )
-        events = LinkEvents(self.mqtt.on_messages, lambda tokens: None, self._mqtt_up, lambda why: None)
-        self.device_link = make_link(s.mqtt.link, options_, events)
-        self.mqtt.use(self.device_link)
-        self.supervisor.start("mqtt devices", self.device_link.run)
-
-    def _mqtt_up(self) -> None:
-        structlog.get_logger().info("device broker connected")
 
     def _start_ble(self) -> None:
         from gateway.transports.ble import BleScanner
@@ -369,10 +342,16 @@ class Gateway:
                 await asyncio.wait_for(ended.wait(), float(request.get("wait_s", 3.0)))
             return {"answers": answers}
 
+        async def again(request: dict[str, Any]) -> dict[str, Any]:
+            try:
+                return reload(self)
+            except SettingsError as error:
+                return {"error": error.message}
+
         async def pair(request: dict[str, Any]) -> dict[str, Any]:
             return {"seconds": self.pair(float(request.get("seconds", 300)))}
 
-        return {"status": status, "stop": stop, "pair": pair, "command": command}
+        return {"status": status, "stop": stop, "pair": pair, "reload": again, "command": command}
 
     def _take_lock(self) -> None:
         self._lock = (self.data_dir / "lock").open("w")
@@ -383,18 +362,10 @@ class Gateway:
                 f"{self.data_dir}: another gateway uses this folder", hint="anhu status; or give this one its own gateway.data_dir"
             ) from None
 
-    def _make_rules(self, directory: Any) -> RuleEngine:
+    def _make_rules(self, directory: HouseholdDirectory) -> RuleEngine:
         rules = all_rules()
-        tables = None
-        if self.settings.rules.file:
-            path = self.settings.path(self.settings.rules.file)
-            try:
-                tables = read_tables(path.read_text("utf-8"), rules, file=str(path))
-            except RuleSettingsError as error:
-                raise SettingsError([Fault("", 0, fault) for fault in error.faults]) from None
-            except (OSError, UnicodeDecodeError) as error:
-                raise SettingsError([Fault(str(path), 0, f"cannot be read: {error}")]) from None
-        return RuleEngine(rules, RuleSettings(rules, directory, tables), directory)
+        self.rule_settings = RuleSettings(rules, directory, rule_tables(self.settings))
+        return RuleEngine(rules, self.rule_settings, directory)
 
     def ca(self, text: str) -> str:
         """A CA setting: a path of the settings file, or `system`, or nothing."""
@@ -419,8 +390,7 @@ def check_references(settings: Settings, devices: inventory.Inventory) -> None:
     faults += [f"uplink: two are called {name!r}; each needs its own cursor" for name in sorted({n for n in names if names.count(n) > 1})]
     for index, uplink in enumerate(settings.uplink, 1):
         faults += uplink_faults(uplink, f"uplink[{index}]")
-    if settings.subscribe and settings.mqtt.broker == "off":
-        faults.append("mqtt.broker: off, but [[subscribe]] needs a broker; set auto or external")
+    faults += mqtt_faults(settings)
     if faults:
         raise SettingsError([Fault("settings", 0, fault) for fault in faults])
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 
 from drivers.events import epoch_ms
 from gateway import control, logs
@@ -73,6 +74,22 @@ def add(verbs: Any) -> None:
     command.add_argument("--wait", type=float, default=5.0, help="seconds to wait for the device (default 5)")
     command.set_defaults(handler=_command)
 
+    again = verbs.add_parser(
+        "reload",
+        help="read devices, people and rules files again; incidents and connections stay",
+        epilog=example("anhu reload --data-dir var"),
+    )
+    _data_dir_option(again)
+    again.set_defaults(handler=_reload)
+
+    explain = verbs.add_parser(
+        "explain", help="why a rule said something", epilog=example("anhu explain 01M81613H0VX3GAFADNA1K9FRD --lang en --data-dir var")
+    )
+    _data_dir_option(explain)
+    explain.add_argument("id", help="id of the event")
+    explain.add_argument("--lang", choices=("zh", "en"), default="zh", help="language (default zh)")
+    explain.set_defaults(handler=_explain)
+
     pair = verbs.add_parser(
         "pair", help="take in devices that speak during the next minutes", epilog=example("anhu pair --seconds 300 --data-dir var")
     )
@@ -130,6 +147,7 @@ async def serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, gateway.stopped.set)
+    loop.add_signal_handler(signal.SIGHUP, _read_again, gateway)
     await gateway.stopped.wait()
     stopping = asyncio.create_task(gateway.stop(), name="stop")
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -137,6 +155,16 @@ async def serve(settings: Settings) -> int:
     with contextlib.suppress(asyncio.CancelledError):
         await stopping
     return AGAIN if gateway.again else 0
+
+
+def _read_again(gateway: Any) -> None:
+    """SIGHUP: as `anhu reload`; faults go to the log."""
+    from gateway.reload import reload
+
+    try:
+        reload(gateway)
+    except SettingsError as error:
+        structlog.get_logger().error("files not taken", faults=error.message)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -242,6 +270,34 @@ def _dicts(db: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> list[di
     cursor = db.execute(sql, values)
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in reversed(cursor.fetchall())]
+
+
+def _reload(args: argparse.Namespace) -> int:
+    found = control.ask(_data_dir(args), {"do": "reload"})
+    if "error" in found:
+        raise AnhuError(found["error"], hint="mend the lines above; the files that were in force still are")
+    print_json(found)
+    return 0
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from drivers.events import event_from_json
+    from gateway.rules.explain import explain
+
+    path = _data_dir(args) / "anhu.db"
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    try:
+        sql = " UNION ALL ".join(f"SELECT data FROM {lane.value} WHERE substr(data, 8, 26) = ?1" for lane in LANES)  # noqa: S608 - names are ours
+        row = db.execute(sql, (args.id.encode(),)).fetchone()
+    except sqlite3.Error as error:
+        raise AnhuError(f"{path}: cannot be read: {error}", hint="give --data-dir") from None
+    finally:
+        db.close()
+    if row is None:
+        raise AnhuError(f"no event {args.id} is stored", hint="anhu events --kind incident shows ids")
+    event = event_from_json(bytes(row[0]))
+    print(explain(event, args.lang) or bytes(row[0]).decode())
+    return 0
 
 
 def _pair(args: argparse.Namespace) -> int:
