@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 from protocols.errors import Reject, RemoteProtocolError
 from protocols.mqtt import settop
-from protocols.tracker import minifinder2, watch
+from protocols.tracker import eelink, gt06, jt808, jt808_bodies, minifinder2, topin, trv, watch, xexun2
 from simulator.devices.device import Parcel
 
 Answerer = Callable[[bytes, str], list[Parcel]]
 
 
 class Centre:
-    """Answers for a whole community. Understands what needs an answer: `watch`, `minifinder2`, `settop`."""
+    """Answers for a whole community. Understands what needs an answer: see `MAKERS`."""
 
     def __init__(self) -> None:
         self._answerers: dict[str, Answerer] = {}
@@ -64,5 +64,74 @@ def _settop() -> Answerer:
     return answer
 
 
-MAKERS: dict[str, Callable[[], Answerer]] = {"watch": _watch, "minifinder2": _minifinder2, "settop": _settop}
+def _trv() -> Answerer:
+    connection = trv.TrvConnection()
+
+    def answer(data: bytes, to: str) -> list[Parcel]:
+        found = [message for message in connection.receive(data) if not isinstance(message, Reject)]
+        return [Parcel(owed) for message in found if (owed := trv.answer(message))]
+
+    return answer
+
+
+def _gt06() -> Answerer:
+    connection = gt06.Connection()
+
+    def answer(data: bytes, to: str) -> list[Parcel]:
+        return [Parcel(gt06.answer(packet)) for packet in connection.receive(data) if not isinstance(packet, Reject)]
+
+    return answer
+
+
+def _topin() -> Answerer:
+    connection = topin.Connection()
+
+    def answer(data: bytes, to: str) -> list[Parcel]:
+        found = [packet for packet in connection.receive(data) if not isinstance(packet, Reject)]
+        content = {topin.LOGIN: b"\x01", topin.SOS: b""}
+        return [Parcel(topin.encode(topin.Packet(p.kind, content.get(p.kind, p.content[:6]), p.length))) for p in found]
+
+    return answer
+
+
+def _jt808() -> Answerer:
+    connection = jt808.Connection()
+
+    def answer(data: bytes, to: str) -> list[Parcel]:
+        out = []
+        for found in connection.receive(data):
+            if isinstance(found, jt808.Message):
+                id, body = jt808.PLATFORM_ANSWER, jt808_bodies.write_answer(jt808_bodies.Answer(found.serial, found.id))
+                if found.id == jt808.REGISTER:
+                    id, body = jt808.REGISTER_ANSWER, jt808_bodies.write_register_answer(found.serial, "SIM")
+                out.append(Parcel(jt808.encode(jt808.Message(id, found.header, found.serial, body))))
+        return out
+
+    return answer
+
+
+def _eelink() -> Answerer:
+    connection = eelink.Connection()
+
+    def answer(data: bytes, to: str) -> list[Parcel]:
+        found = [packet for packet in connection.receive(data) if isinstance(packet, eelink.Packet)]
+        return [Parcel(owed) for packet in found if (owed := eelink.acknowledgement(packet))]
+
+    return answer
+
+
+def _xexun2() -> Answerer:
+    connection = xexun2.Connection()
+
+    def answer(data: bytes, to: str) -> list[Parcel]:
+        found = [message for message in connection.receive(data) if isinstance(message, xexun2.Message)]
+        return [Parcel(xexun2.acknowledgement(message)) for message in found]
+
+    return answer
+
+
+MAKERS: dict[str, Callable[[], Answerer]] = {
+    "watch": _watch, "minifinder2": _minifinder2, "settop": _settop, "trv": _trv, "gt06": _gt06, "topin": _topin, "jt808": _jt808,
+    "eelink": _eelink, "xexun2": _xexun2,
+}  # fmt: skip
 """Who answers which driver's devices."""

@@ -19,6 +19,7 @@ from simulator.devices.fall_radar import FallRadar
 from simulator.devices.json_sensor import JsonSensor
 from simulator.devices.settop_box import SettopBox
 from simulator.devices.sos_pendant import PendantHabits, SosPendant
+from simulator.devices.tracker import Tracker, TrackerHabits
 from simulator.devices.wristband import WatchHabits, Wristband
 from simulator.places import Place
 
@@ -299,6 +300,18 @@ def _json(item: str, senses: OccurrenceKind, place: str, title: str) -> Installe
     return install
 
 
+def _tracker(driver: str, number_of: str) -> Installer:
+    """A tracker of a family; `number_of` is a format of its number."""
+
+    def install(person: Resident, number: int, seed: int, rates: Rates) -> Member:
+        written = number_of.format(number)
+        habits = TrackerHabits(rates.heartbeat_s, rates.walking_s, rates.resting_s)
+        device = Tracker(f"{driver}:{written}", driver=driver, number=written, home=person.home, seed=seed, habits=habits)
+        return Member(device, driver, person.id, f"{person.name} {driver}", "neck", seed)
+
+    return install
+
+
 Installer = Callable[[Resident, int, int, Rates], Member]
 
 INSTALL: dict[str, Installer] = {
@@ -311,5 +324,14 @@ INSTALL: dict[str, Installer] = {
     "gas": _json("gas", OccurrenceKind.GAS, "kitchen", "燃气探测器"),
     "smoke": _json("smoke", OccurrenceKind.SMOKE, "bedroom", "烟感"),
     "door_mqtt": _json("door_mqtt", OccurrenceKind.DOOR_OPEN, "entrance", "门磁"),
+    "trv": _tracker("trv", "35393404{:07d}"),
+    "gt06": _tracker("gt06", "86612345{:07d}"),
+    "topin": _tracker("topin", "35889905{:07d}"),
+    "jt808": _tracker("jt808", "139{:08d}"),
+    "h02": _tracker("h02", "421{:07d}"),
+    "minifinder": _tracker("minifinder", "86053702{:07d}"),
+    "eelink": _tracker("eelink", "35418802{:07d}"),
+    "xexun2": _tracker("xexun2", "86225303{:07d}"),
+    "wristband_yx": _tracker("wristband", "35255701{:07d}"),
 }
 """How each item of a pack is made."""

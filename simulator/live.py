@@ -175,7 +175,7 @@ async def _settle(ears: _Ears, trouble: asyncio.Task[None] | None) -> Score:
         await trouble
     end_ms = ears.clock.now().ms
     deadline = time.monotonic() + GRACE_S
-    while ears.is_waiting and time.monotonic() < deadline:
+    while ears.is_waiting and time.monotonic() < deadline:  # noqa: ASYNC110 - judged anew with every delivery, a poll is the simple form
         await asyncio.sleep(0.1)
     return ears.scorer.result(end_ms, grace_ms=500)
 
