@@ -75,7 +75,7 @@ class Zigbee2Mqtt:
             "temperature", "body_temperature", "humidity", "moisture", "illuminance", "pressure", "co2", "tvoc", "ch2o", "pm25", "pm10",
             "pm1", "co", "gas_lel", "gas_volume", "smoke_density", "oxygen", "voltage", "current", "power", "energy_used", "frequency",
             "leakage_current", "distance", "heart_rate", "respiration_rate", "water_flow", "water_volume", "sound_level", "uv_index",
-            "weight", "health", "command_result",
+            "weight", "door_unlocked", "health", "command_result",
         ),
         commands=(Verb.SIREN, Verb.VALVE, Verb.PERMIT_JOIN, Verb.CONFIGURE, Verb.QUERY),
         options=(
@@ -162,6 +162,8 @@ class Zigbee2Mqtt:
 
     def _learn(self, frame: Frame, output: Output) -> None:
         known = {device.name: device for device in read_devices(frame.data)}
+        # One digest for all of its events: the list is up to megabytes long.
+        frame = frame.part(frame.data)
         for device in known.values():
             if self._devices.get(device.name) == device:
                 continue

@@ -14,7 +14,7 @@ from protocols.mqtt.zigbee2mqtt import GETTABLE, SETTABLE, Definition, Property
 JOIN_LIMIT_S = 254
 """Longest time that a Zigbee network may stay open (255 would mean for ever)."""
 SIREN_S = 180
-_VALVES = ("valve", "valve_state", "state", "water_valve", "gas_valve")
+_VALVES = ("valve", "valve_state", "state", "water_valve", "gas_valve", "gas_valve_state")
 _SIRENS = ("alarm", "siren", "sound_alarm", "siren_state", "beeper")
 
 

@@ -8,6 +8,7 @@ meter, in %LEL a concentration.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from drivers.api import QUANTITIES, OccurrenceKind, Quantity, Reason, RemoteProtocolError
@@ -63,20 +64,29 @@ BINARIES: dict[str, OccurrenceKind] = {
     "end_of_life": _K.FAULT, "charging": _K.CHARGING, "power_outage": _K.POWER_CUT, "power_failure": _K.POWER_CUT,
     "warming_up": _K.WARMING_UP, "preheat": _K.WARMING_UP, "preheating": _K.WARMING_UP, "testing": _K.TEST, "self_testing": _K.TEST,
     "alarm": _K.GENERAL_ALARM, "alarm_1": _K.GENERAL_ALARM, "alarm_2": _K.GENERAL_ALARM, "siren": _K.SIREN,
-    "bed": _K.PRESENCE, "bed_occupancy": _K.PRESENCE, "in_bed": _K.PRESENCE,
+    "bed": _K.PRESENCE, "bed_occupancy": _K.PRESENCE, "in_bed": _K.PRESENCE, "occupancy_or": _K.MOTION,
+    "active_water_leak": _K.WATER_LEAK, "water_sensor": _K.WATER_LEAK, "high_temperature": _K.HEAT, "endoflife": _K.FAULT,
+    "opening": _K.WINDOW_OPEN,
 }  # fmt: skip
 
-_SUFFIX = re.compile(r"_(?:alarm|detected|alarm_state|status|state)$")
-"""`gas_alarm`, `smoke_detected`, `fall_down_status`; never `_detection`, `_sensitivity` and the like, which are settings."""
+_SUFFIX = re.compile(r"_(?:alarm_[12]|alarm|detected|detect|alarm_state|status|state)$")
+"""`gas_alarm`, `gas_alarm_1`, `smoke_detected`, `fall_down_status`; never `_detection`, `_sensitivity` and the like: settings."""
+_CHANNEL = re.compile(r"^(input|channel|area|zone)_?(\d{1,2})_(?=[a-z])")
+"""`input_3_leak_detect`: one device with several wired sensors."""
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_TROUBLE = re.compile(r"_(?:alarm|fault|defect)(?:_active)?$")
+"""Whatever else a device calls an alarm or fault of itself (over-current, motor, water volume): told with its name."""
 _ENDPOINT = re.compile(r"_(?:l?\d{1,2}|left|right|center|top|bottom|top_left|top_right|bottom_left|bottom_right)$")
 
 ON_WORDS = frozenset({
     "true", "on", "1", "yes", "alarm", "alarming", "detected", "triggered", "active", "open", "opened", "leak", "leaking", "warning",
-    "present", "occupied", "motion", "smoke", "fire",
+    "present", "occupied", "motion", "smoke", "fire", "alarmed", "critical_alarm", "warning_alarm", "prealarm", "preheating", "charging",
+    "expired", "expires_soon", "overheated", "tilted",
 })  # fmt: skip
 OFF_WORDS = frozenset({
     "false", "off", "0", "no", "none", "normal", "clear", "idle", "ok", "inactive", "closed", "close", "absent", "unoccupied",
-    "not_detected", "no_alarm", "standby", "no_motion", "dry",
+    "not_detected", "no_alarm", "standby", "no_motion", "dry", "safe", "canceled", "cancel", "no alert", "uncharged", "notcharged",
+    "charged", "fullycharged",
 })  # fmt: skip
 _BARE_WORDS = frozenset({"true", "false", "on", "off", "1", "0", "yes", "no"})
 """Words that say nothing by themselves: which side they are on depends on the schema."""
@@ -94,8 +104,18 @@ _PRESENCE_WORDS: dict[str, list[Finding]] = {
     "leave": [Turn(_K.PRESENCE, False)], "occupied": [Turn(_K.PRESENCE, True)], "presence": [Turn(_K.PRESENCE, True)],
     "present": [Turn(_K.PRESENCE, True)], "sitting": [Turn(_K.PRESENCE, True)], "standing": [Turn(_K.PRESENCE, True)],
     "moving": [Turn(_K.PRESENCE, True)], "stationary": [Turn(_K.PRESENCE, True)], "on_the_bed": [Turn(_K.PRESENCE, True)],
-    "on_the_floor": [Turn(_K.PRESENCE, True)], "falling": [Turn(_K.PRESENCE, True)],
+    "on_the_floor": [Turn(_K.PRESENCE, True)], "falling": [Turn(_K.PRESENCE, True)], "low_posture": [Turn(_K.PRESENCE, True)],
 }  # fmt: skip
+_OCCUPANCY_WORDS = frozenset({"unoccupied", "occupied", "presence", "present", "nobody", "absent"})
+"""A `status` speaks of people only where one of these is among its values: that of a valve knows `moving`, too."""
+_MOTION_NAMES = frozenset({"presence_state", "motion_state", "human_motion_state"})
+_MOTION_WORDS = dict.fromkeys(
+    ("peaceful", "static", "stationary", "active", "motion", "small", "medium", "large", "near", "far", "small_movement", "large_movement"),
+    True,
+) | {"none": False}
+_LOCK_WORDS = {"locked": False, "unlocked": True, "not_fully_locked": True}
+_VALVE_NAMES = frozenset({"state", "valve", "valve_state", "valve_status", "gas_valve_state"})
+_VALVE_CLOSED_WORDS = {"closed": True, "close": True, "open": False, "opened": False}
 _OBJECT_ACTIONS = re.compile(r"flip|shake|slide|rotate|throw|knock|tap|vibration|tilt|drop|fall_object")
 """Actions of cubes and vibration sensors: their `fall` is that of the object, not of a person."""
 
@@ -131,7 +151,7 @@ def understand(leaf: Property, value: Any, device: Definition | None) -> list[Fi
     """What `value` of an exposed property says. Raises RemoteProtocolError (RANGE) where it does not fit its own schema."""
     if value is None or not leaf.is_signal:
         return []
-    name = leaf.name.lower().replace(" ", "_").replace("-", "_")
+    name = _plain(leaf.name)
     if name == "action":
         return _action(value, leaf.values)
     if leaf.kind == "binary":
@@ -139,8 +159,14 @@ def understand(leaf: Property, value: Any, device: Definition | None) -> list[Fi
     if leaf.kind == "numeric":
         return _numeric(name, leaf, value, device)
     if leaf.kind in ("enum", "text"):
-        return _enum(name, leaf, value)
+        return _enum(name, leaf, value, device)
     return []
+
+
+@lru_cache(maxsize=4096)
+def _plain(name: str) -> str:
+    """In snake case."""
+    return _CAMEL.sub("_", name).lower().replace(" ", "_").replace("-", "_")
 
 
 def guess(key: str, value: Any) -> list[Finding]:
@@ -168,9 +194,27 @@ def kind_of(name: str, *, settable: bool) -> OccurrenceKind | None:
     if name in ("alarm", "siren"):
         return _K.SIREN if settable else BINARIES[name]
     found = BINARIES.get(name)
+    if settable and found in (_K.VIBRATION, _K.SOUND):
+        # Of a handset or keypad: whether it hums and beeps.
+        return None
     if found is None and not settable:
-        found = BINARIES.get(_SUFFIX.sub("", name))
+        name = _CHANNEL.sub("", name)
+        found = BINARIES.get(name) or BINARIES.get(_SUFFIX.sub("", name))
+        if found is None and _TROUBLE.search(name):
+            found = _K.FAULT
     return found
+
+
+@lru_cache(maxsize=4096)
+def _detail(name: str, kind: OccurrenceKind, endpoint: str) -> str | None:
+    """What the kind alone does not say: which input, which fault."""
+    is_other = kind is _K.FAULT and name not in BINARIES and _SUFFIX.sub("", name) not in BINARIES
+    if is_other or name in ("end_of_life", "alarm_1", "alarm_2"):
+        return name.replace("_", " ")
+    channel = _CHANNEL.match(name)
+    if channel:
+        return f"{channel[1]} {channel[2]}"
+    return f"endpoint {endpoint}" if endpoint else None
 
 
 def _binary(name: str, leaf: Property, value: Any, device: Definition | None) -> list[Finding]:
@@ -178,10 +222,7 @@ def _binary(name: str, leaf: Property, value: Any, device: Definition | None) ->
     if kind is None:
         return _valve(name, leaf, value, device)
     is_on = _is_on(leaf, value)
-    detail = name.replace("_", " ") if name in ("end_of_life", "alarm_1", "alarm_2") else None
-    if leaf.endpoint and detail is None:
-        detail = f"endpoint {leaf.endpoint}"
-    found: list[Finding] = [Turn(kind, is_on, detail)]
+    found: list[Finding] = [Turn(kind, is_on, _detail(name, kind, leaf.endpoint))]
     if kind is _K.LOW_BATTERY:
         found.append(Vital("battery_low", is_on))
     elif kind is _K.CHARGING:
@@ -205,9 +246,10 @@ def _is_on(leaf: Property, value: Any) -> bool:
 
 def _valve(name: str, leaf: Property, value: Any, device: Definition | None) -> list[Finding]:
     """The switch of a valve: off is closed. A radiator's valve opens and closes all day and is none of ours."""
-    if device is None or not is_valve(device) or name not in ("state", "valve", "valve_state"):
+    if device is None or name not in _VALVE_NAMES or not is_valve(device):
         return []
-    return [Turn(_K.VALVE_CLOSED, not _is_on(leaf, value))]
+    closed = _VALVE_CLOSED_WORDS.get(word(value)) if leaf.kind == "enum" else not _is_on(leaf, value)
+    return [] if closed is None else [Turn(_K.VALVE_CLOSED, closed)]
 
 
 def is_valve(device: Definition) -> bool:
@@ -252,21 +294,50 @@ def _vital(name: str, value: float, high: float) -> list[Finding]:
     return [Vital(name, value)]
 
 
-def _enum(name: str, leaf: Property, value: Any) -> list[Finding]:
+def _enum(name: str, leaf: Property, value: Any, device: Definition | None) -> list[Finding]:
     found = word(value)
     if name in _FALL_NAMES or (name in _PRESENCE_NAMES and "falling" in (found, *leaf.values)):
         return _fall(name, found)
+    if name in _MOTION_NAMES and found in _MOTION_WORDS:
+        # Where the device says presence by a binary too, this is how much somebody moves.
+        told = device is not None and any(other.kind == "binary" and other.name in ("presence", "occupancy") for other in device.leaves)
+        return [] if told else [Turn(_K.PRESENCE, _MOTION_WORDS[found])]
     if name in _PRESENCE_NAMES and name != "state":
-        return _PRESENCE_WORDS.get(found, [])
+        speaks = name != "status" or not leaf.values or _OCCUPANCY_WORDS.intersection(map(word, leaf.values))
+        return _PRESENCE_WORDS.get(found, []) if speaks else []
     if name == "battery_state":
         power: list[Finding] = [Vital("external_power", True)] if found in ("usb", "mains", "charging") else []
         return [Turn(_K.LOW_BATTERY, found in ("low", "critical")), Vital("battery_low", found in ("low", "critical")), *power]
     if name == "temperature_alarm":
         return [Turn(_K.HEAT, found == "upper_alarm"), Turn(_K.COLD, found == "lower_alarm")]
+    if name == "lock_state":
+        return [Turn(_K.DOOR_UNLOCKED, _LOCK_WORDS[found])] if found in _LOCK_WORDS else []
     kind = kind_of(name, settable=bool(leaf.access & SETTABLE))
-    if kind is None or found not in ON_WORDS | OFF_WORDS:
+    if kind in (_K.GENERAL_ALARM, _K.FAULT) and leaf.kind == "enum" and leaf.values:
+        return _trouble(kind, found, leaf)
+    if kind is None:
+        return _valve(name, leaf, value, device)
+    return [Turn(kind, found in ON_WORDS, _detail(name, kind, leaf.endpoint))] if found in ON_WORDS | OFF_WORDS else []
+
+
+def _trouble(kind: OccurrenceKind, found: str, leaf: Property) -> list[Finding]:
+    """A list of alarms or faults of which one holds: each word by its own meaning, else as the kind with the word."""
+    if found in ("unknown", "undefined") or found not in map(word, leaf.values):
         return []
-    return [Turn(kind, found in ON_WORDS)]
+    turns: dict[OccurrenceKind, Turn] = {}
+    for value in (*map(word, leaf.values), found):
+        if value in OFF_WORDS:
+            continue
+        meant = _meant(value) or kind
+        turns[meant] = Turn(meant, value == found, found.replace("_", " ") if value == found else None)
+    return list(turns.values()) or [Turn(kind, False)]
+
+
+def _meant(value: str) -> OccurrenceKind | None:
+    """The kind that one word of such a list stands for; a sounder that tells how it sounds is a siren."""
+    if "sound" in value or "light" in value:
+        return _K.SIREN
+    return kind_of(value, settable=False) if value not in ("alarm", "fault") else None
 
 
 def _fall(name: str, found: str) -> list[Finding]:
