@@ -220,15 +220,15 @@ def _events(args: argparse.Namespace) -> int:
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
     try:
         if args.quarantine:
-            for row in _dicts(db, "SELECT * FROM quarantine ORDER BY n DESC LIMIT ?", (args.limit,)):
+            for row in _newest(db, "quarantine", "n", args.limit):
                 print_json({**row, "frame": bytes(row["frame"]).hex()})
         elif args.discovered:
-            for row in _dicts(db, "SELECT * FROM discovered ORDER BY last_ms DESC LIMIT ?", (args.limit,)):
+            for row in _newest(db, "discovered", "last_ms", args.limit):
                 print_json(row)
         else:
             _print_events(db, args)
     except sqlite3.Error as error:
-        raise AnhuError(f"{path}: cannot be read: {error}", hint="anhu doctor") from None
+        raise AnhuError(f"{path}: cannot be read: {error}", hint="is the gateway of this folder the same version? anhu --version") from None
     finally:
         db.close()
     return 0
@@ -266,10 +266,12 @@ def _moment(text: str) -> int:
         raise AnhuError(f"time expected, got {text!r}", hint="2026-11-22T08:00:00+08:00, or 90m, 24h, 7d") from None
 
 
-def _dicts(db: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
-    cursor = db.execute(sql, values)
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in reversed(cursor.fetchall())]
+def _newest(db: sqlite3.Connection, table: str, order: str, limit: int) -> list[dict[str, Any]]:
+    """The newest rows of an administrative table, oldest first."""
+    from sqlite_utils import Database
+
+    rows: list[dict[str, Any]] = list(Database(db)[table].rows_where(order_by=f"{order} desc", limit=limit))
+    return rows[::-1]
 
 
 def _reload(args: argparse.Namespace) -> int:
