@@ -47,6 +47,11 @@ class Registry:
         self._desired = msgspec.json.decode(patch, type=dict[str, Assignment])
         self._lay_over()
 
+    def take(self, rows: list[Device]) -> None:
+        """The devices file was read again: what a platform has assigned lies over the new rows."""
+        self._file = rows
+        self._lay_over()
+
     def hear(self, event: Event) -> None:
         """An event is on disk."""
         device, body = event.device, event.body

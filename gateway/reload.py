@@ -38,8 +38,8 @@ def reload(gateway: Gateway) -> dict[str, Any]:
     rows = inventory.read(settings.path(settings.devices.file)) if settings.devices.file else []
     known = people.read_people(settings.path(settings.rules.people_file)) if settings.rules.people_file else {}
     tables = rule_tables(settings)
-    gateway.inventory.replace(rows)
     gateway.people = known
+    gateway.upstream.registry.take(rows)
     gateway.directory.replace(*people.tables_of(gateway.inventory, known))
     if gateway.rule_settings is not None:
         gateway.rule_settings.replace(tables or {})
