@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from drivers.api import DriverError
-from gateway import __version__
-from gateway.cli import demo, offline, running, vendor
+from gateway import __version__, doctor
+from gateway.cli import demo, enroll, offline, running, vendor
 from gateway.errors import AnhuError, SettingsError
 
 Handler = Callable[[argparse.Namespace], int]
@@ -34,7 +34,7 @@ def build() -> Parser:
     parser = Parser(prog="anhu", description="Edge gateway and device-protocol stack for elder care.")
     parser.add_argument("--version", action="version", version=f"anhu {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for module in (running, offline, vendor):
+    for module in (running, enroll, offline, vendor, doctor):
         module.add(verbs)
     return parser
 

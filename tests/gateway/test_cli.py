@@ -13,7 +13,25 @@ import pytest
 from tests.gateway.process import GatewayProcess, free_port
 from tests.shared import ROOT
 
-VERBS = ["run", "demo", "check", "status", "events", "command", "decode", "replay", "drivers", "driver", "schema"]
+VERBS = [
+    "run",
+    "demo",
+    "check",
+    "status",
+    "events",
+    "command",
+    "decode",
+    "replay",
+    "drivers",
+    "driver",
+    "schema",
+    "doctor",
+    "ports",
+    "pair",
+    "places",
+    "reload",
+    "explain",
+]
 LK = "5b33472a383830303030303031352a303030322a4c4b5d"
 
 
@@ -182,3 +200,13 @@ def test_status_events_and_command_of_a_running_gateway(tmp_path: Path) -> None:
         assert gateway.stop() == 0
     finally:
         gateway.close()
+
+
+def test_the_doctor_finds_what_is_wrong_and_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "anhu.toml").write_text('[[serial]]\nport = "/dev/absent"\ndriver = "micradar"\ndevice = "x"\n')
+    done = anhu("doctor", "--settings", str(tmp_path / "anhu.toml"))
+    assert done.returncode == 1
+    assert "FAIL  serial: /dev/absent: not there" in done.stdout
+    assert "Try: anhu ports" in done.stdout
+    (tmp_path / "anhu.toml").write_text("")
+    assert anhu("doctor", "--settings", str(tmp_path / "anhu.toml")).returncode == 0
