@@ -1,0 +1,1 @@
+"""GPS103 trackers (Coban, TK102, TK103 clones)."""
