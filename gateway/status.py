@@ -50,6 +50,7 @@ def snapshot(gateway: Gateway) -> dict[str, Any]:
         "registry": {"version": gateway.upstream.registry.version, "hash": gateway.upstream.registry.hash()},
         "undelivered_alarms": {name: watch.undelivered for name, watch in gateway.upstream.watches.items()},
         "broker": _broker(gateway),
+        "mqtt_listener": gateway.southbound.status(),
         "ports": [
             {"transport": listener.settings.transport, "port": listener.port, **dict(listener.counts)} for listener in gateway.listeners
         ],

@@ -11,8 +11,8 @@ from drivers.api import Occurrence
 from drivers.events import Event
 from drivers.vocabulary import Lane, TimeQuality
 from gateway import __version__, people, secrets
+from gateway.links.choice import make_link
 from gateway.links.contract import LinkOptions, Will
-from gateway.links.paho import PahoLink
 from gateway.registry import Registry
 from gateway.settings import UplinkSection
 from gateway.store.contract import Batch, Stage
@@ -109,7 +109,7 @@ class Upstream:
             will=Will(f"{root}/birth", b'{"online":false}'),
             topics=uplink.topics,
         )
-        link = PahoLink(options, uplink.events)
+        link = make_link(self._gateway.settings.mqtt.link, options, uplink.events)
         uplink.link = link
         gateway.supervisor.start(f"uplink link {settings.name}", link.run)
         return uplink

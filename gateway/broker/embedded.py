@@ -1,48 +1,51 @@
 """The embedded broker: mosquitto of the distribution, or nats-server of the extra `embedded`, as a supervised child.
 
-It listens on loopback unless told otherwise, knows two users with generated passwords (the gateway, and the devices of this site)
-and keeps its files below the data folder. mosquitto gets `autosave_interval 1`: with its default of 30 minutes a kill loses every
-message that it has acknowledged (docs/decisions/0003-broker.md).
+It listens on loopback unless told otherwise and keeps its files below the data folder. With an accounts file mosquitto knows the
+gateway and each device by its own password, and each may use its own topics only; without one there is one shared user `devices`.
+mosquitto gets `autosave_interval 1`: with its default of 30 minutes a kill loses every message that it has acknowledged
+(docs/decisions/0003-broker.md).
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import os
-import secrets
 import shutil
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import structlog
 
 from gateway import secrets as vault
+from gateway.accounts import DEVICE_USER, GATEWAY_USER, Accounts, TopicRights, hashed
 from gateway.errors import BrokerError
 from gateway.settings import MqttSection
 
-GATEWAY_USER, DEVICE_USER = "gateway", "devices"
 START_S, STOP_S = 10.0, 5.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
 QUEUE_MESSAGES = 100_000
 """Finite: `max_queued_messages 0` is broken in mosquitto 2.0.17-2.0.21 (eclipse/mosquitto 3088, 3244)."""
-PBKDF2_ROUNDS = 101
-"""mosquitto's own default; the passwords are random, 144 bits."""
+LOOK_S = 1.0
+"""How often the accounts are looked at: a device that was enrolled can come at once, one that was dismissed cannot come back."""
 
 
 class EmbeddedBroker:
     """One broker child. `await start()`, then keep `run()` going; it starts the child again when it dies."""
 
-    def __init__(self, settings: MqttSection, folder: Path) -> None:
-        self.kind, self._program = choose(settings.broker)
+    def __init__(self, settings: MqttSection, folder: Path, *, accounts: Accounts | None = None, rights: TopicRights | None = None) -> None:
+        self.kind, self._program = choose("mosquitto" if accounts is not None else settings.broker)
         self.host = settings.host
         self.port = settings.port or free_port(settings.host)
         self.restarts = 0
         self._folder = folder
+        self._settings = settings
+        self._accounts = accounts
+        self._rights = rights
+        self._written = ""
         self._child: asyncio.subprocess.Process | None = None
         self.password = vault.ensure(folder / "secrets" / "mqtt-gateway")
         self.device_password = vault.ensure(folder / "secrets" / "mqtt-devices")
@@ -73,7 +76,7 @@ class EmbeddedBroker:
         wait = FIRST_WAIT_S
         while True:
             assert self._child is not None
-            code = await self._child.wait()
+            code = await self._watch(self._child)
             self.restarts += 1
             structlog.get_logger().error("broker died", kind=self.kind, code=code)
             await asyncio.sleep(wait)
@@ -81,6 +84,17 @@ class EmbeddedBroker:
             with contextlib.suppress(BrokerError):
                 await self.start()
                 wait = FIRST_WAIT_S
+
+    async def _watch(self, child: asyncio.subprocess.Process) -> int:
+        """Until the child ends; accounts that change meanwhile are told to it."""
+        ended = asyncio.ensure_future(child.wait())
+        try:
+            while not (await asyncio.wait({ended}, timeout=LOOK_S))[0]:
+                if self._accounts is not None and self._write_users(self._folder / "broker"):
+                    child.send_signal(signal.SIGHUP)
+        finally:
+            ended.cancel()
+        return ended.result()
 
     async def stop(self) -> None:
         """End the child."""
@@ -116,12 +130,7 @@ class EmbeddedBroker:
         raise BrokerError(f"{self.kind} did not open {self.host}:{self.port}: {' | '.join(tail)}", hint=f"see {home / 'broker.log'}")
 
     def _mosquitto(self, home: Path) -> Path:
-        passwords = "".join(
-            f"{user}:{mosquitto_hash(password)}\n"
-            for user, password in ((GATEWAY_USER, self.password), (DEVICE_USER, self.device_password))
-        )
-        vault.write(home / "passwords", passwords)
-        vault.write(home / "acl", f"user {GATEWAY_USER}\ntopic readwrite #\n\nuser {DEVICE_USER}\ntopic readwrite #\n")
+        self._write_users(home)
         lines = [
             f"listener {self.port} {self.host}",
             "allow_anonymous false",
@@ -135,15 +144,41 @@ class EmbeddedBroker:
             "message_size_limit 1048576",
             "persistent_client_expiration 14d",
             "log_dest stderr",
+            "log_dest topic",
             "log_type error",
             "log_type warning",
         ]
+        if self._accounts is not None:
+            # The client id is the credential: nobody can throw out a device by using its client id.
+            lines.append("use_username_as_clientid true")
         if os.geteuid() == 0:
             # Started as root it would drop to its own user, who cannot read this folder.
             lines.append("user root")
         path = home / "mosquitto.conf"
         vault.write(path, "\n".join(lines) + "\n")
         return path
+
+    def _write_users(self, home: Path) -> bool:
+        """Passwords and rights; whether they are others than before."""
+        own = {GATEWAY_USER: self.password}
+        rules = [f"user {GATEWAY_USER}", "topic readwrite #", "topic read $SYS/broker/log/#", ""]
+        accounts, stored = self._accounts, {}
+        if accounts is None:
+            own[DEVICE_USER] = self.device_password
+            rules += [f"user {DEVICE_USER}", "topic readwrite #"]
+        else:
+            stored = accounts.users()
+            assert self._rights is not None
+            rules += acl(stored, self._settings.rights, self._rights)
+        # The salted hashes of our own users are made once: they must not look like a change each time.
+        fresh = "\n".join([*rules, *stored, *stored.values()])
+        if fresh == self._written:
+            return False
+        lines = [f"{user}:{hashed(password)}" for user, password in own.items()] + [f"{user}:{found}" for user, found in stored.items()]
+        vault.write(home / "passwords", "\n".join(lines) + "\n")
+        vault.write(home / "acl", "\n".join(rules) + "\n")
+        self._written = fresh
+        return True
 
     def _nats(self, home: Path) -> Path:
         users = ", ".join(
@@ -164,12 +199,8 @@ class EmbeddedBroker:
 
 async def end_orphan(pid_file: Path, home: Path) -> None:
     """End the broker that a killed gateway left behind (it still has the port), if that process really is ours."""
-    try:
-        pid = int(pid_file.read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (OSError, ValueError):
-        return
-    if str(home).encode() not in command:
+    pid = _orphan(pid_file, home)
+    if pid is None:
         return
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
@@ -177,6 +208,15 @@ async def end_orphan(pid_file: Path, home: Path) -> None:
             await asyncio.sleep(0.05)
             os.kill(pid, 0)
         os.kill(pid, signal.SIGKILL)
+
+
+def _orphan(pid_file: Path, home: Path) -> int | None:
+    try:
+        pid = int(pid_file.read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return None
+    return pid if str(home).encode() in command else None
 
 
 def choose(wanted: str) -> tuple[str, str]:
@@ -199,8 +239,15 @@ def free_port(host: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def mosquitto_hash(password: str) -> str:
-    """A line of mosquitto's password file: PBKDF2-SHA512, format `$7$rounds$salt$hash` (mosquitto_passwd)."""
-    salt = secrets.token_bytes(12)
-    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, PBKDF2_ROUNDS)
-    return f"$7${PBKDF2_ROUNDS}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+def acl(users: Iterable[str], rights: dict[str, list[str]], topics: TopicRights) -> list[str]:
+    """mosquitto's rights: each device its own topics, accounts with rights theirs. Users were checked when they were read."""
+    lines = []
+    for user in users:
+        lines.append(f"user {user}")
+        if user in rights:
+            lines += [f"topic readwrite {pattern}" for pattern in rights[user]]
+        else:
+            lines += [f"topic write {own}" for own in topics.own(user)]
+            lines += [f"topic read {below}" for below in topics.below(user)]
+        lines.append("")
+    return lines

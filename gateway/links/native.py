@@ -13,12 +13,12 @@ import random
 import ssl
 from collections import deque
 from functools import lru_cache
-from itertools import islice
 from typing import NamedTuple
 
 import structlog
 
 from gateway.links.contract import Inbound, LinkEvents, LinkOptions
+from gateway.links.order import InOrder
 from protocols.errors import LocalProtocolError, Reject
 from protocols.mqtt.wire import (
     NONE,
@@ -95,8 +95,7 @@ class NativeLink:
         self._out: list[bytes] = []
         self._flush_due = False
         self._epoch = 0
-        self._owed: deque[int] = deque()
-        self._ready: set[int] = set()
+        self._order = InOrder()
 
     async def run(self) -> None:
         """Connect and stay connected until cancelled."""
@@ -145,18 +144,7 @@ class NativeLink:
     def acknowledge(self, tokens: list[int]) -> None:
         """PUBACK messages whose events are on disk, in the order of arrival (MQTT-4.6.0-2): one waits for those before it."""
         epoch = self._epoch
-        fit = [token for token in tokens if token >> 17 == epoch and token]
-        owed, ready = self._owed, self._ready
-        if not ready and fit == list(islice(owed, len(fit))):
-            for _ in fit:
-                owed.popleft()
-            done = fit
-        else:
-            ready.update(fit)
-            done = []
-            while owed and owed[0] in ready:
-                ready.discard(owed[0])
-                done.append(owed.popleft())
+        done = self._order.done([token for token in tokens if token and token >> 17 == epoch])
         if done and self._wire is not None:
             self._write(_acks(done))
 
@@ -180,8 +168,7 @@ class NativeLink:
         try:
             self._wire = wire
             self._epoch = (self._epoch + 1) & 0xFFFFFFFF
-            self._owed.clear()
-            self._ready.clear()
+            self._order.clear()
             wire.send(self._hello())
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await wire.answered
@@ -285,7 +272,7 @@ class NativeLink:
         token = 0
         if packet.qos:
             token = epoch | (0x10000 if packet.qos == 2 else 0) | packet.packet_id
-            self._owed.append(token)
+            self._order.owe(token)
         properties = packet.properties
         if not properties:
             return Inbound(packet.topic, packet.payload, packet.retain, token)

@@ -248,17 +248,17 @@ async def test_a_pause_stops_the_flow_and_not_the_link(make: Any, mosquitto: Mos
 @versions
 async def test_tls_with_a_client_certificate(make: Any, version: str, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ca")
-    server, client = authority.certificate("localhost"), authority.certificate("gateway")
-    lines = [f"cafile {authority.file}", f"certfile {server.cert}", f"keyfile {server.key}", "require_certificate true"]
+    (cert, key), client = authority.issue("server", host="127.0.0.1"), authority.issue("gateway")
+    lines = [f"cafile {authority.file}", f"certfile {cert}", f"keyfile {key}", "require_certificate true"]
     broker = Mosquitto(tmp_path / "broker", *lines).start()
     try:
-        files = {"ca_file": str(authority.file), "cert_file": str(client.cert), "key_file": str(client.key)}
-        async with running(make, broker.port, version=version, host="localhost", **files) as (link, heard):
+        files = {"ca_file": str(authority.file), "cert_file": str(client[0]), "key_file": str(client[1])}
+        async with running(make, broker.port, version=version, **files) as (link, heard):
             await heard.until(lambda: heard.ups == 1)
             token = link.publish("t", b"x")
             await heard.until(lambda: token in heard.delivered)
         stranger = Authority(tmp_path / "other")
-        async with running(make, broker.port, host="localhost", **{**files, "ca_file": str(stranger.file)}) as (link, heard):
+        async with running(make, broker.port, **{**files, "ca_file": str(stranger.file)}) as (link, heard):
             await heard.until(lambda: bool(heard.downs))
             assert heard.ups == 0
     finally:
