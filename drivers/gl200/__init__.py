@@ -1,0 +1,1 @@
+"""Queclink GL lone-worker trackers and GV vehicle units (@Track)."""
