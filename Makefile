@@ -4,12 +4,13 @@
 #   make check             lint, types and layering alone
 #   make test-long         everything that takes longer than a change should wait
 #   make bench             measures, as JSON
+#   make fuzz              each driver under a coverage-guided fuzzer    (ARGS="--seconds 20 gt06 jt808")
 
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check bench test-long lock clean
+.PHONY: demo test check bench fuzz test-long lock clean
 
 demo: $(VENV)/.demo
 	@exec $(BIN)/anhu demo $(ARGS)
@@ -31,6 +32,13 @@ test-long: $(VENV)/.test
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m bench $(ARGS)
+
+# The fuzzer goes into a folder of its own: it is no requirement of the tests.
+fuzz: build/fuzzer $(VENV)/.test
+	@PYTHONPATH=build/fuzzer $(BIN)/python -m tests.fuzz $(ARGS)
+
+build/fuzzer: | $(VENV)/.test
+	$(BIN)/pip install -q --disable-pip-version-check --target $@ atheris
 
 # Pins versions and hashes anew (needs uv).
 lock:

@@ -293,9 +293,10 @@ class Trv:
         text = position.rest[0].strip() if code in ALARM_CODES and position.rest else ""
         if not (text.isascii() and text.isdecimal()):
             return [_general("AP10 without an alarm code")] if code == "AP10" else []
-        alarm = ALARMS.get(int(text))
+        number = int(text[:9])
+        alarm = ALARMS.get(number)
         if alarm is None:
-            return [_general(f"alarm code {text[:4]}")] if int(text) else []
+            return [_general(f"alarm code {text[:4]}")] if number else []
         if alarm is _K.WORN:
             ended: list[Body] = [Occurrence(kind=_K.REMOVED, state=State.END)] if self._removed else []
             self._removed = False

@@ -30,7 +30,7 @@ def number(quantity: Quantity, text: str) -> list[Body]:
 
 def percent(text: str) -> int | None:
     """Battery percent, None where it is none."""
-    return int(text) if text.isascii() and text.isdecimal() and int(text) <= 100 else None
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 4 and int(text) <= 100 else None
 
 
 def _in_order(fields: list[str]) -> list[Body]:

@@ -24,8 +24,9 @@ def link_battery(fields: list[str]) -> int | None:
     (53, 97, 100, None)
     """
     for index in (2, 1):
-        if len(fields) > index and fields[index].strip().isdecimal() and 1 <= int(fields[index]) <= 100:
-            return int(fields[index])
+        percent = _percent(fields[index].strip()) if len(fields) > index else None
+        if percent:
+            return percent
     return None
 
 
@@ -100,11 +101,15 @@ def _version(fields: list[str]) -> list[Body]:
     return [DeviceHealth(firmware=text[:120])] if text else []
 
 
+def _percent(text: str) -> int | None:
+    return int(text) if len(text) <= 4 and text.isdecimal() and int(text) <= 100 else None
+
+
 def _status(fields: list[str]) -> list[Body]:
     """`ver:G4C_...; batlevel:87; ...`: the answer to TS."""
     known = {key.strip(): value.strip() for key, colon, value in (pair.partition(":") for pair in ",".join(fields).split(";")) if colon}
     battery = known.get("batlevel", "")
-    percent = int(battery) if battery.isdecimal() and int(battery) <= 100 else None
+    percent = _percent(battery)
     return [DeviceHealth(firmware=known["ver"][:120], battery_percent=percent)] if "ver" in known else []
 
 

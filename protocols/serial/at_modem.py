@@ -271,7 +271,7 @@ def _dtmf(rest: str, name: str) -> Report:
 def _tone(rest: str, name: str) -> Report:
     """Quectel: the ASCII code of the key."""
     found = fields(rest)
-    return _key(chr(int(found[0])), found[1] if len(found) > 1 else "")
+    return _key(chr(int(found[0][:4])), found[1] if len(found) > 1 else "")
 
 
 def _huawei(rest: str, name: str) -> Report:

@@ -196,7 +196,7 @@ def _clock_ms(day: str, time: str) -> int | None:
         dd, mm, yy = map(int, day.split("/"))
         hours, minutes, seconds = map(int, time.split(":"))
         days = date(2000 + yy, mm, dd).toordinal() - _EPOCH_DAY
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if not (0 <= yy <= 99 and 0 <= hours <= 23 and 0 <= minutes <= 59 and 0 <= seconds <= 60):
         return None

@@ -46,6 +46,8 @@ _POSITION = re.compile(
 )
 _STATE = re.compile(r",?(\d{3})(\d{3})(\d{3})")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
+CODE_DIGITS = 11
+"""Longest code of a cell in digits: 28 bits in LTE, 36 in 5G."""
 
 TrvCell = tuple[int | None, int | None, int, int, int | None]
 TrvAp = tuple[str, int | None, str | None]
@@ -251,14 +253,13 @@ def parse_position(body: bytes) -> TrvPosition:
 def parse_cells(fields: list[str]) -> tuple[tuple[TrvCell, ...], tuple[TrvAp, ...]]:
     """Cells and access points of AP02: `lang,reply,count,mcc,mnc,lac|cid|signal,..,count,name|address|signal&..`."""
     try:
-        count = int(fields[2])
-        mcc, mnc = int(fields[3]), int(fields[4])
-    except (ValueError, IndexError):
+        count, mcc, mnc = (int(text[:CODE_DIGITS]) for text in fields[2:5])
+    except ValueError:
         return (), _access_points(",".join(fields[2:]))
     cells: list[TrvCell] = []
     for text in fields[5 : 5 + max(0, min(count, 16))]:
         parts = text.split("|")
-        if len(parts) >= 2 and parts[0].isdecimal() and parts[1].isdecimal():
+        if len(parts) >= 2 and _is_code(parts[0]) and _is_code(parts[1]):
             cells.append((mcc, mnc, int(parts[0]), int(parts[1]), _dbm(parts[2]) if len(parts) > 2 else None))
     return tuple(cells), _access_points(",".join(fields[6 + count :]) if count >= 0 else "")
 
@@ -270,10 +271,14 @@ def parse_state(body: bytes) -> tuple[int | None, int | None, int | None]:
 
 
 def _cell(tail: list[str]) -> tuple[tuple[TrvCell, ...], list[str]]:
-    if len(tail) >= 4 and all(part.strip().isdecimal() for part in tail[:4]):
+    if len(tail) >= 4 and all(_is_code(part.strip()) for part in tail[:4]):
         mcc, mnc, lac, cid = map(int, tail[:4])
         return (((mcc, mnc, lac, cid, None),) if lac or cid else ()), tail[4:]
     return (), tail
+
+
+def _is_code(text: str) -> bool:
+    return text.isdecimal() and len(text) <= CODE_DIGITS
 
 
 def _access_points(text: str) -> tuple[TrvAp, ...]:
