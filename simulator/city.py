@@ -6,9 +6,13 @@ box the number that is needed. Costs belong to a bench (`UnitCosts`); every assu
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from simulator.errors import SimulatorError
 
 PEAK_FACTOR = 3.0
 """Busiest minute of an ordinary day against the mean (morning rise, meals)."""
@@ -51,6 +55,23 @@ class UnitCosts(NamedTuple):
 
 
 COSTS = UnitCosts()
+
+
+def measured(path: str) -> UnitCosts:
+    """Costs out of the lines of `make bench`; what no bench measured keeps its default. Raises SimulatorError without such lines."""
+    costs: dict[str, Any] = {}
+    try:
+        lines = [json.loads(text) for text in Path(path).read_text("utf-8").splitlines() if text.startswith("{")]
+    except (OSError, ValueError) as error:
+        raise SimulatorError(f"{path}: {error}", hint="make bench > FILE") from None
+    for line in lines:
+        found = {name: line.get(name) for name in COSTS._fields}
+        if line.get("bench") == "pipeline":
+            found["event_us"] = (line.get("with_rules") or {}).get("us_per_event")
+        costs |= {name: value for name, value in found.items() if isinstance(value, int | float)}
+    if not costs:
+        raise SimulatorError(f"{path}: no unit cost in it", hint="python -m bench pipeline > FILE")
+    return COSTS._replace(**costs)
 
 
 class Box(NamedTuple):

@@ -23,7 +23,7 @@ from simulator.platform import CloudBroker, Platform
 from simulator.run import MqttTarget, RunReport, Targets, run_community, serial_lines
 from simulator.site import Site
 from simulator.truth import Score, Scorer, Truth
-from simulator.virtual import Listener
+from simulator.virtual import Listener, write_people
 from simulator.wires.proxy import Proxy
 
 GRACE_S = 8.0
@@ -89,6 +89,7 @@ async def run_live(
     limits: Mapping[str, int] | None = None,
     folder: Path | None = None,
     program: Sequence[str] = RUN,
+    rules: str = "",
 ) -> LiveRun:
     """Let a community live on wires for `seconds`. Everything that was started is gone afterwards, also when this is cancelled."""
     ears = _Ears(hear, limits)
@@ -103,7 +104,7 @@ async def run_live(
         lines = serial_lines(community, place / "serial")
         for line in lines.values():
             stack.callback(line.close)
-        site = await _site(community, place, stack, radio, program)
+        site = await _site(community, place, stack, radio, program, rules)
         platform = Platform("127.0.0.1", site.broker.port, site.gateway.topics, ears.take)
         listening = asyncio.create_task(platform.run(), name="platform")
         stack.push_async_callback(_end, listening)
@@ -117,13 +118,19 @@ async def run_live(
         return LiveRun(score, report, left_out)
 
 
-async def _site(community: Community, place: Path, stack: contextlib.AsyncExitStack, radio: Any, program: Sequence[str]) -> Site:
+async def _site(  # noqa: PLR0917 - the parts of one site
+    community: Community, place: Path, stack: contextlib.AsyncExitStack, radio: Any, program: Sequence[str], rules: str
+) -> Site:
     broker = await stack.enter_async_context(CloudBroker(place / "cloud"))
     uplink = await stack.enter_async_context(Proxy("127.0.0.1", broker.port))
     environment = radio.environment if radio is not None else {}
-    gateway = OwnGateway(
-        place, community, ble=radio is not None, upstream=("127.0.0.1", uplink.port), environment=environment, program=program
-    )
+    write_people(community, place / "people.csv")
+    extra = '[rules]\npeople_file = "people.csv"\n'
+    if rules:
+        (place / "rules.toml").write_text(rules, "utf-8")
+        extra += 'file = "rules.toml"\n'
+    upstream = ("127.0.0.1", uplink.port)
+    gateway = OwnGateway(place, community, ble=radio is not None, upstream=upstream, environment=environment, program=program, extra=extra)
     await stack.enter_async_context(gateway)
     return Site(gateway, broker, uplink)
 

@@ -18,7 +18,7 @@ def as_json(score: Score) -> str:
 def as_text(score: Score, *, language: str = "en") -> str:
     """A table per kind and a verdict in one line; `language` en or zh."""
     lines = [_row("", "expected", "found", "missed", "late", "p50", "p90", "p99")]
-    lines += [_tally(_title(name, language), tally) for name, tally in score.kinds.items()]
+    lines += [_tally(title(name, language), tally) for name, tally in score.kinds.items()]
     lines.append(_tally("all" if language == "en" else "合计", score.total))
     lines.append("")
     verdict = "clean" if score.is_clean else "NOT CLEAN"
@@ -45,7 +45,8 @@ def as_junit(score: Score, *, name: str, seconds: float, broken: list[str] | Non
     return ET.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
-def _title(name: str, language: str) -> str:
+def title(name: str, language: str) -> str:
+    """Name of a kind, quantity or service item for people; ends are marked."""
     bare = name.removesuffix(" end")
     rows = {kind.value: OCCURRENCES[kind] for kind in OccurrenceKind} | {quantity.value: QUANTITIES[quantity] for quantity in Quantity}
     row = rows.get(bare)

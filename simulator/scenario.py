@@ -5,6 +5,7 @@
     residents = 5              # default 5, personas in turn
     seed = 7                   # default 1
     start = "2026-11-22T18:00:00Z"
+    rules = "[site.bathroom]..."   # settings of the gateway's rules, TOML (default: the built-in ones)
     rates = "lively"           # daily (default: as real firmware), lively or sparse
     plan = "none"              # none (default): only what stands below; everyday: ordinary life beside it; demo
 
@@ -24,12 +25,19 @@
     to = "5m"
     args = { most = 3 }
 
+    [[site_fault]]             # a kind of simulator/site: the scenario then runs on real wires
+    kind = "gateway_kill"
+    at = "10s"
+    for = "2s"
+
     [expect]                   # at most (default 0 each)
     missed = 0
     false = 0
     late = 0
     duplicates = 10
     found = { fall = 1 }       # exactly so many of a kind
+    told = { incident = 1 }    # what rules must have concluded, at least so often
+    quiet = ["inactivity"]     # what rules must not have concluded
 
 `read` reports every mistake at once, each as file:line.
 """
@@ -48,12 +56,15 @@ from pathlib import Path
 from typing import Any
 
 from drivers.events import epoch_ms
+from drivers.vocabulary import OccurrenceKind
 from protocols.mqtt.toml_lines import Where, line_of, lines_of
 from simulator.community import DAILY, INSTALL, LIVELY, SPARSE, Community, Member, build, demo_day, everyday
 from simulator.devices.device import Happening, WireKind
 from simulator.errors import ScenarioError
 from simulator.faults import FAULTS
 from simulator.faults.fault import Between, Fault
+from simulator.live import SiteTrouble
+from simulator.site import SITE_FAULTS
 from simulator.truth import Score
 
 SHIPPED = Path(__file__).with_name("scenarios")
@@ -65,7 +76,7 @@ VERBS = (
     "active", "battery_low", "door_close", "door_open", "enter", "fall", "gas", "get_up", "leak", "leak_gone", "leave",
     "motion", "no_motion", "service", "smoke", "smoke_gone", "sos", "sos_cancel", "still", "take_off", "walk",
 )  # fmt: skip
-EXPECTED = ("missed", "false", "late", "duplicates", "out_of_order", "wrong_person", "found")
+EXPECTED = ("missed", "false", "late", "duplicates", "out_of_order", "wrong_person", "found", "told", "quiet")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -112,7 +123,14 @@ class Scenario:
     plan: str = "none"
     happenings: tuple[Line, ...] = ()
     troubles: tuple[Trouble, ...] = ()
+    site_troubles: tuple[SiteTrouble, ...] = ()
+    rules: str = ""
     expect: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def needs_wires(self) -> bool:
+        """Whether it cannot be played in virtual time."""
+        return bool(self.site_troubles)
 
     def community(self) -> Community:
         """The residents and what happens to them, ordinary life and the story merged by time."""
@@ -147,6 +165,12 @@ class Scenario:
             got = tally.found if tally else 0
             if got != wanted:
                 out.append(f"found {kind}: {wanted} expected, got {got}")
+        out += [
+            f"told {kind}: at least {least} expected, got {score.told.get(kind, 0)}"
+            for kind, least in self.expect.get("told", {}).items()
+            if score.told.get(kind, 0) < least
+        ]
+        out += [f"{kind}: not to be told, got {score.told[kind]}" for kind in self.expect.get("quiet", ()) if score.told.get(kind)]
         return out
 
     def _plan(self, community: Community) -> Iterator[Happening]:
@@ -213,7 +237,7 @@ class _Reader:
         self._lines = lines
 
     def scenario(self, table: Table) -> Scenario:
-        known = ("story", "duration", "residents", "seed", "start", "rates", "plan", "happening", "fault", "expect")
+        known = ("story", "duration", "residents", "seed", "start", "rates", "plan", "rules", "happening", "fault", "site_fault", "expect")
         self._known(table, known, ())
         story = self._text(table, "story", (), "")
         if not story.strip():
@@ -233,6 +257,8 @@ class _Reader:
             plan=plan,
             happenings=tuple(self._happening(row, where, residents) for row, where in self._rows(table, "happening")),
             troubles=tuple(self._trouble(row, where, residents) for row, where in self._rows(table, "fault")),
+            site_troubles=tuple(self._site_trouble(row, where) for row, where in self._rows(table, "site_fault")),
+            rules=self._rules(table),
             expect=self._expect(table),
         )
 
@@ -274,14 +300,38 @@ class _Reader:
         item = self._choice(row, "item", where, INSTALL, "")
         return Trouble(kind, from_s, to_s, wire, item, self._whole(row, "resident", where, 0, 1, residents), args)
 
+    def _site_trouble(self, row: Table, where: Where) -> SiteTrouble:
+        self._known(row, ("kind", "at", "for"), where)
+        for key in ("kind", "at", "for"):
+            if key not in row:
+                self._wrong((*where, key), f"{key} is missing")
+        kind = self._choice(row, "kind", where, SITE_FAULTS, "")
+        return SiteTrouble(kind, self._span(row, "at", where, 0.0), self._span(row, "for", where, 1.0))
+
+    def _rules(self, table: Table) -> str:
+        text = self._text(table, "rules", (), "")
+        try:
+            tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            self._wrong(("rules",), f"rules: {error}")
+        return text
+
     def _expect(self, table: Table) -> dict[str, Any]:
         expect = self._table(table, "expect", ())
         self._known(expect, EXPECTED, ("expect",))
         for name in expect:
-            if name != "found":
+            if name not in ("found", "told", "quiet"):
                 self._whole(expect, name, ("expect",), 0, 0, 1_000_000_000)
-        for name in self._table(expect, "found", ("expect",)):
-            self._whole(expect["found"], name, ("expect", "found"), 0, 0, 1_000_000_000)
+        for group in ("found", "told"):
+            for name in self._table(expect, group, ("expect",)):
+                self._whole(expect[group], name, ("expect", group), 0, 0, 1_000_000_000)
+        kinds = [kind.value for kind in OccurrenceKind]
+        for group in ("told", "quiet"):
+            named = expect.get(group, ())
+            for name in named if isinstance(named, list | dict | tuple) else [named]:
+                if name not in kinds:
+                    near = difflib.get_close_matches(str(name), kinds, 1)
+                    self._wrong(("expect", group), f"{group}: no kind is called {name!r}" + (f", did you mean {near[0]}?" if near else ""))
         return expect
 
     def _wrong(self, where: Where, text: str) -> None:

@@ -138,6 +138,8 @@ class Score:
     derived: int = 0
     wrong_person: int = 0
     unreadable: int = 0
+    told: dict[str, int] = field(default_factory=dict)
+    """What rules concluded, by kind; ends are not counted."""
     missed_entries: list[str] = field(default_factory=list)
     false_entries: list[str] = field(default_factory=list)
 
@@ -175,6 +177,7 @@ class Scorer:
         self._ids: OrderedDict[str, None] = OrderedDict()
         self._series: dict[tuple[str, str], _Series] = defaultdict(_Series)
         self._counts: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
         self._false: list[str] = []
 
     def expect(self, entry: Entry) -> None:
@@ -201,6 +204,8 @@ class Scorer:
             self._ids.popitem(last=False)
         if document.get("cause") is not None or document.get("trust") == "derived":
             self._counts["derived"] += 1
+            if fact.state != "end":
+                self._told[fact.kind] += 1
             return
         entry = self._take((device, fact), at_ms, delivered_ms)
         if entry is None:
@@ -236,6 +241,7 @@ class Scorer:
             derived=counts["derived"],
             wrong_person=counts["wrong_person"],
             unreadable=counts["unreadable"],
+            told=dict(sorted(self._told.items())),
             missed_entries=[_told(entry) for entry in sorted(missed, key=lambda entry: entry.seq)[:_KEPT_EXAMPLES]],
             false_entries=list(self._false),
         )

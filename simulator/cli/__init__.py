@@ -1,0 +1,5 @@
+"""`anhu sim`."""
+
+from simulator.cli.main import main
+
+__all__ = ["main"]
