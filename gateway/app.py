@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import sqlite3
 import ssl
 from typing import Any
 
@@ -18,7 +19,7 @@ import structlog
 from drivers import registry
 from drivers.api import Driver, Event, Explanation, Occurrence, OccurrenceKind, Send, Transport
 from drivers.vocabulary import TimeQuality
-from gateway import __version__, inventory, people
+from gateway import __version__, exposition, inventory, people
 from gateway.acts import PeopleActs
 from gateway.admission import LONGEST_PAIRING_S, Takeovers, append_row
 from gateway.broker.embedded import EmbeddedBroker
@@ -187,6 +188,9 @@ class Gateway:
         self.supervisor.start("retention", self.keeper.run)
         await self.southbound.start_broker()
         await self.upstream.start()
+        if s.gateway.metrics_port:
+            server = exposition.MetricsServer(s.gateway.metrics_port, lambda: exposition.page(self))
+            self.supervisor.start("metrics", server.run)
         self.commands.resume()
         self._control = ControlServer(self.data_dir / SOCKET_NAME, self._handlers())
         await self._control.start()
@@ -307,6 +311,20 @@ class Gateway:
             self.upstream.tick()
             self._watch_clock()
 
+    async def _erase(self, subject: str) -> dict[str, Any]:
+        """Forget a person: rules first, so that no state is written again behind the erasure."""
+        if not subject:
+            return {"error": "subject: missing"}
+        devices = [row.device for row in self.inventory.all() if row.subject == subject]
+        if self.rules is not None:
+            for key in (subject, *devices):
+                self.rules.forget(key)
+        try:
+            await self.store.append(Batch(urgent=True))
+            return {"erased": await self.store.erase(subject, devices, self.clock.now().ms)}
+        except sqlite3.Error as error:
+            return {"error": f"not erased: {error}"}
+
     def _watch_clock(self) -> None:
         """A clock that was set is told, with what to add to the stamps of before."""
         now = self.clock.now()
@@ -322,6 +340,12 @@ class Gateway:
     def _handlers(self) -> dict[str, Any]:
         async def status(request: dict[str, Any]) -> dict[str, Any]:
             return self.status()
+
+        async def metrics(request: dict[str, Any]) -> dict[str, Any]:
+            return {"text": exposition.page(self)}
+
+        async def erase(request: dict[str, Any]) -> dict[str, Any]:
+            return await self._erase(str(request.get("subject", "")))
 
         async def stop(request: dict[str, Any]) -> dict[str, Any]:
             self.stopped.set()
@@ -351,7 +375,15 @@ class Gateway:
         async def pair(request: dict[str, Any]) -> dict[str, Any]:
             return {"seconds": self.pair(float(request.get("seconds", 300)))}
 
-        return {"status": status, "stop": stop, "pair": pair, "reload": again, "command": command}
+        return {
+            "status": status,
+            "metrics": metrics,
+            "erase": erase,
+            "stop": stop,
+            "pair": pair,
+            "reload": again,
+            "command": command,
+        }
 
     def _take_lock(self) -> None:
         self._lock = (self.data_dir / "lock").open("w")

@@ -6,7 +6,7 @@ A histogram is a list of integers; observing costs a bisect. Nothing here knows 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 LATENCY_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 600.0)
@@ -49,7 +49,7 @@ class Family(NamedTuple):
     name: str
     kind: str
     help: str
-    samples: list[tuple[Mapping[str, str], float | Histogram]]
+    samples: Sequence[tuple[Mapping[str, str], float | Histogram]]
 
 
 def render(families: Iterable[Family]) -> str:

@@ -16,9 +16,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from drivers.events import epoch_ms
 from gateway import control, logs
-from gateway.cli import demo
+from gateway.cli import demo, history
 from gateway.cli.text import example, print_json
 from gateway.errors import AnhuError, SettingsError
 from gateway.settings import Settings, load
@@ -44,22 +43,10 @@ def add(verbs: Any) -> None:
     status = verbs.add_parser("status", help="what a running gateway is doing", epilog=example("anhu status --data-dir var"))
     _data_dir_option(status)
     status.add_argument("--json", action="store_true", help="the whole snapshot as JSON")
+    status.add_argument("--metrics", action="store_true", help="counters and histograms as Prometheus text")
     status.set_defaults(handler=_status)
 
-    events = verbs.add_parser(
-        "events", help="stored events, oldest first", epilog=example("anhu events --data-dir var --kind sos --since 24h")
-    )
-    _data_dir_option(events)
-    events.add_argument("--person", help="only this subject")
-    events.add_argument("--device", help="only this device")
-    events.add_argument("--kind", help="only this kind, quantity or body type")
-    events.add_argument("--lane", choices=[lane.value for lane in LANES], help="only this lane")
-    events.add_argument("--since", help="RFC 3339 time, or a span such as 90m, 24h, 7d")
-    events.add_argument("--until", help="RFC 3339 time")
-    events.add_argument("--limit", type=int, default=1000, help="at most so many, the newest ones (default 1000)")
-    events.add_argument("--quarantine", action="store_true", help="refused frames instead of events")
-    events.add_argument("--discovered", action="store_true", help="devices that spoke and are not known, instead of events")
-    events.set_defaults(handler=_events)
+    history.add(verbs, _data_dir_option)
 
     command = verbs.add_parser(
         "command",
@@ -122,13 +109,6 @@ def _data_dir_option(parser: argparse.ArgumentParser) -> None:
     _settings_option(parser)
 
 
-def _data_dir(args: argparse.Namespace) -> Path:
-    if args.data_dir is not None:
-        return Path(args.data_dir)
-    settings = load(args.settings)
-    return settings.path(settings.gateway.data_dir)
-
-
 def _run(args: argparse.Namespace) -> int:
     settings = load(args.settings)
     logs.configure(settings.gateway.log)
@@ -185,7 +165,10 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    found = control.ask(_data_dir(args), {"do": "status"})
+    if args.metrics:
+        sys.stdout.write(control.ask(history.data_dir_of(args), {"do": "metrics"})["text"])
+        return 0
+    found = control.ask(history.data_dir_of(args), {"do": "status"})
     if args.json:
         print_json(found)
         return 0
@@ -213,69 +196,8 @@ def _status(args: argparse.Namespace) -> int:
     return 0
 
 
-def _events(args: argparse.Namespace) -> int:
-    path = _data_dir(args) / "anhu.db"
-    if not path.exists():
-        raise AnhuError(f"{path}: no database", hint="give --data-dir, or start the gateway once")
-    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
-    try:
-        if args.quarantine:
-            for row in _newest(db, "quarantine", "n", args.limit):
-                print_json({**row, "frame": bytes(row["frame"]).hex()})
-        elif args.discovered:
-            for row in _newest(db, "discovered", "last_ms", args.limit):
-                print_json(row)
-        else:
-            _print_events(db, args)
-    except sqlite3.Error as error:
-        raise AnhuError(f"{path}: cannot be read: {error}", hint="is the gateway of this folder the same version? anhu --version") from None
-    finally:
-        db.close()
-    return 0
-
-
-def _print_events(db: sqlite3.Connection, args: argparse.Namespace) -> None:
-    where, values = ["1"], []
-    for column, value in (
-        ("kind", args.kind),
-        ("json_extract(data,'$.device')", args.device),
-        ("json_extract(data,'$.subject')", args.person),
-    ):
-        if value:
-            where.append(f"{column}=?")
-            values.append(value)
-    for compare, text in ((">=", args.since), ("<=", args.until)):
-        if text:
-            where.append(f"at_ms{compare}?")
-            values.append(_moment(text))
-    lanes = [args.lane] if args.lane else [lane.value for lane in LANES]
-    parts = [f"SELECT received_ms, '{lane}' AS lane, seq, data FROM {lane} WHERE {' AND '.join(where)}" for lane in lanes]  # noqa: S608 - names are ours
-    sql = f"SELECT data FROM ({' UNION ALL '.join(parts)} ORDER BY received_ms DESC, seq DESC LIMIT ?)"  # noqa: S608 - as above
-    rows = db.execute(sql, [*values * len(lanes), args.limit]).fetchall()
-    for (data,) in reversed(rows):
-        sys.stdout.write(bytes(data).decode() + "\n")
-
-
-def _moment(text: str) -> int:
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    try:
-        if text[-1:] in units:
-            return int(time.time() * 1000) - int(float(text[:-1]) * units[text[-1]] * 1000)
-        return epoch_ms(text)
-    except ValueError:
-        raise AnhuError(f"time expected, got {text!r}", hint="2026-11-22T08:00:00+08:00, or 90m, 24h, 7d") from None
-
-
-def _newest(db: sqlite3.Connection, table: str, order: str, limit: int) -> list[dict[str, Any]]:
-    """The newest rows of an administrative table, oldest first."""
-    from sqlite_utils import Database
-
-    rows: list[dict[str, Any]] = list(Database(db)[table].rows_where(order_by=f"{order} desc", limit=limit))
-    return rows[::-1]
-
-
 def _reload(args: argparse.Namespace) -> int:
-    found = control.ask(_data_dir(args), {"do": "reload"})
+    found = control.ask(history.data_dir_of(args), {"do": "reload"})
     if "error" in found:
         raise AnhuError(found["error"], hint="mend the lines above; the files that were in force still are")
     print_json(found)
@@ -286,7 +208,7 @@ def _explain(args: argparse.Namespace) -> int:
     from drivers.events import event_from_json
     from gateway.rules.explain import explain
 
-    path = _data_dir(args) / "anhu.db"
+    path = history.data_dir_of(args) / "anhu.db"
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
     try:
         sql = " UNION ALL ".join(f"SELECT data FROM {lane.value} WHERE substr(data, 8, 26) = ?1" for lane in LANES)  # noqa: S608 - names are ours
@@ -303,13 +225,13 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def _pair(args: argparse.Namespace) -> int:
-    print_json(control.ask(_data_dir(args), {"do": "pair", "seconds": args.seconds}))
+    print_json(control.ask(history.data_dir_of(args), {"do": "pair", "seconds": args.seconds}))
     return 0
 
 
 def _places(args: argparse.Namespace) -> int:
     """The strongest access points and the beacon of the device's newest positions, as TOML to paste."""
-    path = _data_dir(args) / "anhu.db"
+    path = history.data_dir_of(args) / "anhu.db"
     sql = "SELECT data FROM telemetry WHERE kind='position' AND json_extract(data,'$.device')=? ORDER BY seq DESC LIMIT 20"
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
     try:
@@ -354,7 +276,7 @@ def _command(args: argparse.Namespace) -> int:
         "wait_s": args.wait,
         "allow": [args.what] if args.allow_dangerous else [],
     }
-    found = control.ask(_data_dir(args), request, timeout_s=args.wait + 10)
+    found = control.ask(history.data_dir_of(args), request, timeout_s=args.wait + 10)
     answers = found.get("answers", [])
     for answer in answers:
         print(json.dumps(answer, ensure_ascii=False))

@@ -15,9 +15,9 @@ import msgspec
 import drivers
 from drivers import conformance, registry
 from drivers.api import Driver
-from drivers.events import EventDocument
 from gateway.cli.text import example
 from gateway.errors import AnhuError
+from gateway.uplinks import asyncapi
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]{1,31}$")
 
@@ -36,7 +36,14 @@ def add(verbs: Any) -> None:
     test.add_argument("folder", help="folder of a driver, the name of an installed one, or a mapping file (TOML) of mqtt_json")
     test.set_defaults(handler=_test)
 
-    schema = verbs.add_parser("schema", help="JSON Schema of the event", epilog=example("anhu schema > event.schema.json"))
+    schema = verbs.add_parser(
+        "schema",
+        help="the upstream contract: JSON Schemas, AsyncAPI document",
+        epilog=example("anhu schema --asyncapi > anhu.asyncapi.json"),
+    )
+    schema.add_argument("name", nargs="?", default="event", choices=asyncapi.NAMES, help="message (default: event)")
+    schema.add_argument("--asyncapi", action="store_true", help="the whole contract as an AsyncAPI 3 document")
+    schema.add_argument("--vocabulary", action="store_true", help="every kind, quantity and verb with unit, lane, severity and names")
     schema.set_defaults(handler=_schema)
 
 
@@ -124,6 +131,6 @@ def _load(folder: Path) -> type[Driver]:
 
 
 def _schema(args: argparse.Namespace) -> int:
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(EventDocument)}
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(schema), indent=1).decode() + "\n")
+    document = asyncapi.asyncapi() if args.asyncapi else asyncapi.vocabulary() if args.vocabulary else asyncapi.schema(args.name)
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n")
     return 0

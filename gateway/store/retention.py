@@ -189,8 +189,6 @@ class Keeper:
 
     async def _tell_losses(self, now: Instant) -> None:
         """Loss ranges that have come to an end become events."""
-        if not self._began_s and self._tidied_s:
-            return
         for shed in await asyncio.to_thread(self._store.open_sheds):
             quiet = now.s - self._grew_s.get(shed.lane, float("-inf")) > QUIET_S
             if quiet or now.s - self._began_s.get(shed.lane, now.s) > LONGEST_RANGE_S:

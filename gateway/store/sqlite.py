@@ -30,7 +30,7 @@ from drivers.vocabulary import Lane
 from gateway.errors import StoreError
 from gateway.metrics import Histogram
 from gateway.settings import StoreSection
-from gateway.store import recovery
+from gateway.store import erasing, recovery
 from gateway.store.contract import LANES, Batch, CommandRow, Cursor, Row, Shed, Stage
 from gateway.store.opening import connect, migrate
 
@@ -377,6 +377,18 @@ class SqliteStore:
         rows = self.query("SELECT * FROM command WHERE status IN ('accepted','running') ORDER BY received_ms, id")
         return [CommandRow(*row) for row in rows]  # type: ignore[arg-type]  # columns in the order of the tuple
 
+    async def erase(self, subject: str, devices: list[str], now_ms: int) -> dict[str, int]:
+        """Remove a person from the file; rows that went, by table (gateway/store/erasing.py). Raises sqlite3.Error."""
+        loop = asyncio.get_running_loop()
+        open_ = {lane: self.undelivered(lane) for lane in LANES}
+
+        def open_in(lane: Lane, seqs: list[int]) -> int:
+            return sum(1 for seq in seqs if any(first <= seq <= last for first, last in open_[lane]))
+
+        for tail in self._tails.values():
+            tail.clear()
+        return await loop.run_in_executor(self._executor, lambda: erasing.erase(self._db, subject, devices, open_in, now_ms))
+
     async def tidy(self, now_ms: int, *, commands_before_ms: int) -> None:
         """Forget stage times and commands that nobody will ask for any more."""
         await asyncio.get_running_loop().run_in_executor(self._executor, self._tidy, now_ms, commands_before_ms)
@@ -469,7 +481,8 @@ class SqliteStore:
         for lane in LANES:
             # Two queries: with both in one SQLite would read the whole table.
             low, high = db.execute(f"SELECT (SELECT min(seq) FROM {lane.value}), (SELECT max(seq) FROM {lane.value})").fetchone()  # noqa: S608 - lane is an enum
-            self._low[lane], self._next[lane] = low or 1, (high or 0) + 1
+            high = max(high or 0, int(meta.get(f"high:{lane.value}", 0)))
+            self._low[lane], self._next[lane] = low or high + 1, high + 1
         db.execute("BEGIN IMMEDIATE")
         db.execute("UPDATE meta SET value=? WHERE key='boot'", (str(self.boot),))
         values = (self.boot, *(self._next[lane] for lane in LANES), time.time_ns() // 1_000_000)
