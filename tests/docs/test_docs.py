@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from drivers import catalog
+from gateway.rules.document import document as rules_page
 from tests.shared import ROOT
 
 DOCS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("drivers/*/README.md")]
@@ -20,6 +21,10 @@ DOCS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("drivers/*/RE
 def test_the_device_table_is_what_the_drivers_say(name: str, language: str) -> None:
     text = (ROOT / name).read_text("utf-8")
     assert catalog.filled(text, language) == text, f"run: python -m drivers.catalog {name}"
+
+
+def test_the_rules_page_is_what_the_rules_say() -> None:
+    assert (ROOT / "docs" / "rules.md").read_text("utf-8") == rules_page(), "run: python -m gateway.rules.document > docs/rules.md"
 
 
 def test_the_readme_fits_on_a_few_screens() -> None:
