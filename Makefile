@@ -42,9 +42,9 @@ build/fuzzer: | $(VENV)/.test
 
 # Pins versions and hashes anew (needs uv).
 lock:
-	uv pip compile -q --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -U requirements/build.in -o requirements/build.txt
-	uv pip compile -q --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -U pyproject.toml --extra embedded -o requirements/run.txt
-	uv pip compile -q --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -U pyproject.toml --extra embedded --extra test -o requirements/test.txt
+	uv pip compile -q --generate-hashes --no-header --universal --python-version 3.11 -U requirements/build.in -o requirements/build.txt
+	uv pip compile -q --generate-hashes --no-header --universal --python-version 3.11 -U pyproject.toml --extra embedded -o requirements/run.txt
+	uv pip compile -q --generate-hashes --no-header --universal --python-version 3.11 -U pyproject.toml --extra embedded --extra test -o requirements/test.txt
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

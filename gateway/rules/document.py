@@ -1,4 +1,7 @@
-"""`python -m gateway.rules.document > docs/rules.md`: what each rule does and every setting with default, unit and source. A test pins it."""
+"""The page of the rules: what each does, and every setting with default, unit and source.
+
+`python -m gateway.rules.document > docs/rules.md` writes it; a test pins it.
+"""
 
 from __future__ import annotations
 
