@@ -9,7 +9,7 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from drivers.vocabulary import OccurrenceKind
@@ -76,6 +76,8 @@ class Member:
     mac: str = ""
     topics: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
+    is_known: bool = True
+    """False: the device is not in the gateway's inventory; nothing that it says is anybody's."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class Community:
                 "options": member.options,
             }
             for member in self.members
+            if member.is_known
         ]
 
     def find(self, resident: str, item: str) -> str:
@@ -264,6 +267,11 @@ def _wristband(person: Resident, number: int, seed: int, rates: Rates) -> Member
     return Member(device, "wristband", person.id, f"{person.name} 手环", "wrist", seed)
 
 
+def _stranger(person: Resident, number: int, seed: int, rates: Rates) -> Member:
+    """A wristband that nobody has entered: stolen, misconfigured, or played by somebody."""
+    return replace(_wristband(person, number + 5_000_000, seed, rates), item="stranger", is_known=False)
+
+
 def _pendant(person: Resident, number: int, seed: int, rates: Rates) -> Member:
     imei = f"86316006{number:07d}"
     habits = PendantHabits(rates.heartbeat_s, rates.resting_s)
@@ -300,14 +308,14 @@ def _json(item: str, senses: OccurrenceKind, place: str, title: str) -> Installe
     return install
 
 
-def _tracker(driver: str, number_of: str) -> Installer:
+def _tracker(driver: str, number_of: str, item: str = "") -> Installer:
     """A tracker of a family; `number_of` is a format of its number."""
 
     def install(person: Resident, number: int, seed: int, rates: Rates) -> Member:
         written = number_of.format(number)
         habits = TrackerHabits(rates.heartbeat_s, rates.walking_s, rates.resting_s)
         device = Tracker(f"{driver}:{written}", driver=driver, number=written, home=person.home, seed=seed, habits=habits)
-        return Member(device, driver, person.id, f"{person.name} {driver}", "neck", seed)
+        return Member(device, item or driver, person.id, f"{person.name} {driver}", "neck", seed)
 
     return install
 
@@ -324,6 +332,9 @@ INSTALL: dict[str, Installer] = {
     "gas": _json("gas", OccurrenceKind.GAS, "kitchen", "燃气探测器"),
     "smoke": _json("smoke", OccurrenceKind.SMOKE, "bedroom", "烟感"),
     "door_mqtt": _json("door_mqtt", OccurrenceKind.DOOR_OPEN, "entrance", "门磁"),
+    "water": _json("water", OccurrenceKind.WATER_LEAK, "kitchen", "水浸传感器"),
+    "mains": _json("mains", OccurrenceKind.POWER_CUT, "hall cupboard", "断电报警器"),
+    "stranger": _stranger,
     "trv": _tracker("trv", "35393404{:07d}"),
     "gt06": _tracker("gt06", "86612345{:07d}"),
     "topin": _tracker("topin", "35889905{:07d}"),
@@ -332,6 +343,6 @@ INSTALL: dict[str, Installer] = {
     "minifinder": _tracker("minifinder", "86053702{:07d}"),
     "eelink": _tracker("eelink", "35418802{:07d}"),
     "xexun2": _tracker("xexun2", "86225303{:07d}"),
-    "wristband_yx": _tracker("wristband", "35255701{:07d}"),
+    "wristband_yx": _tracker("wristband", "35255701{:07d}", "wristband_yx"),
 }
 """How each item of a pack is made."""

@@ -26,8 +26,8 @@ from simulator.truth import Score, Scorer, Truth
 from simulator.virtual import Listener, write_people
 from simulator.wires.proxy import Proxy
 
-GRACE_S = 8.0
-"""After the end of the plan, what is still under way gets this long to arrive."""
+GRACE_S = 45.0
+"""After the end of the plan, what is still under way gets this long to arrive: a link that was away pauses up to half a minute."""
 
 
 @dataclass(frozen=True)

@@ -172,15 +172,12 @@ def _map(journal: Journal, language: str) -> str:
     out = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img">']
     for n, (person, points) in enumerate(sorted(ways.items())):
         colour = f"hsl({n * 137 % 360} 65% 45%)"
-        line = " ".join(at(*point) for point in points)
-        out.append(
-            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5" opacity=".8"><title>{escape(person)}</title></polyline>'
-        )
+        line, tip = " ".join(at(*point) for point in points), f"<title>{escape(person)}</title>"
+        out.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5" opacity=".8">{tip}</polyline>')
         if n < 25:
             out.append(f'<text x="{WIDTH - 90}" y="{20 + 18 * n}" style="fill:{colour}">{escape(person)}</text>')
     metres = 10 ** math.floor(math.log10(span * 111_320 / 2))
     width = metres / 111_320 * scale
-    out.append(
-        f'<path d="M30 {height - 8}h{width:.0f}" stroke="currentColor" stroke-width="2"/><text x="{36 + width:.0f}" y="{height - 4}">{metres} m</text>'
-    )
+    out.append(f'<path d="M30 {height - 8}h{width:.0f}" stroke="currentColor" stroke-width="2"/>')
+    out.append(f'<text x="{36 + width:.0f}" y="{height - 4}">{metres} m</text>')
     return "".join(out) + "</svg>"

@@ -111,6 +111,8 @@ async def run_community(
             continue
         if isinstance(wire, PtyWire):
             wire.open()
+        if not member.is_known:
+            truth.ignore(member.device.id)
         row = faults.get(member.device.id, faults.get("", ()))
         stage.enter(member.device, wire, person=member.subject, faults=row)
     begun_s = clock.now().s

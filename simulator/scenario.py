@@ -3,6 +3,7 @@
     story = "Mrs Wang falls in the bathroom at night; the radar sees it."
     duration = "10m"
     residents = 5              # default 5, personas in turn
+    pack = ["wristband"]       # the devices of everybody (default: those of the personas)
     seed = 7                   # default 1
     start = "2026-11-22T18:00:00Z"
     rules = "[site.bathroom]..."   # settings of the gateway's rules, TOML (default: the built-in ones)
@@ -74,7 +75,7 @@ PLANS: dict[str, Callable[[Community], Iterator[Happening]]] = {"none": lambda c
 RATES = {"daily": DAILY, "lively": LIVELY, "sparse": SPARSE}
 VERBS = (
     "active", "battery_low", "door_close", "door_open", "enter", "fall", "gas", "get_up", "leak", "leak_gone", "leave",
-    "motion", "no_motion", "service", "smoke", "smoke_gone", "sos", "sos_cancel", "still", "take_off", "walk",
+    "motion", "no_motion", "power_back", "power_cut", "service", "smoke", "smoke_gone", "sos", "sos_cancel", "still", "take_off", "walk",
 )  # fmt: skip
 EXPECTED = ("missed", "false", "late", "duplicates", "out_of_order", "wrong_person", "found", "told", "quiet")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -117,6 +118,7 @@ class Scenario:
     story: str
     duration_s: float
     residents: int = 5
+    pack: tuple[str, ...] = ()
     seed: int = 1
     start_ms: int = 0
     rates: str = "daily"
@@ -134,7 +136,7 @@ class Scenario:
 
     def community(self) -> Community:
         """The residents and what happens to them, ordinary life and the story merged by time."""
-        made = build(self.residents, seed=self.seed, rates=RATES[self.rates])
+        made = build(self.residents, seed=self.seed, rates=RATES[self.rates], pack=self.pack or None)
         return replace(made, make_plan=self._plan)
 
     def faults(self, community: Community) -> dict[str, list[Fault]]:
@@ -237,7 +239,21 @@ class _Reader:
         self._lines = lines
 
     def scenario(self, table: Table) -> Scenario:
-        known = ("story", "duration", "residents", "seed", "start", "rates", "plan", "rules", "happening", "fault", "site_fault", "expect")
+        known = (
+            "story",
+            "duration",
+            "residents",
+            "pack",
+            "seed",
+            "start",
+            "rates",
+            "plan",
+            "rules",
+            "happening",
+            "fault",
+            "site_fault",
+            "expect",
+        )
         self._known(table, known, ())
         story = self._text(table, "story", (), "")
         if not story.strip():
@@ -251,6 +267,7 @@ class _Reader:
             story=story,
             duration_s=self._span(table, "duration", (), 60.0),
             residents=residents,
+            pack=self._pack(table),
             seed=self._whole(table, "seed", (), 1, 0, 2**31),
             start_ms=self._time(table, "start"),
             rates=self._choice(table, "rates", (), RATES, "daily"),
@@ -307,6 +324,14 @@ class _Reader:
                 self._wrong((*where, key), f"{key} is missing")
         kind = self._choice(row, "kind", where, SITE_FAULTS, "")
         return SiteTrouble(kind, self._span(row, "at", where, 0.0), self._span(row, "for", where, 1.0))
+
+    def _pack(self, table: Table) -> tuple[str, ...]:
+        named = table.get("pack", [])
+        for name in named if isinstance(named, list) else [named]:
+            if name not in INSTALL:
+                near = difflib.get_close_matches(str(name), INSTALL, 1)
+                self._wrong(("pack",), f"pack: no device is called {name!r}" + (f", did you mean {near[0]}?" if near else ""))
+        return tuple(named) if isinstance(named, list) else ()
 
     def _rules(self, table: Table) -> str:
         text = self._text(table, "rules", (), "")

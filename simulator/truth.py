@@ -85,6 +85,7 @@ class Truth:
     def __init__(self, *, keep: int | None = None) -> None:
         self.entries: deque[Entry] = deque(maxlen=keep)
         self._people: dict[str, tuple[str | None, str]] = {}
+        self._strangers: set[str] = set()
         self._followers: list[Callable[[Entry], None]] = []
         self._seq = 0
 
@@ -92,12 +93,18 @@ class Truth:
         """Say to whom a device belongs and which wire it speaks on."""
         self._people[device] = (person, wire)
 
+    def ignore(self, device: str) -> None:
+        """Nothing that befalls this device should be seen upstream: it is nobody's."""
+        self._strangers.add(device)
+
     def follow(self, follower: Callable[[Entry], None]) -> None:
         """Call `follower` with every entry from now on."""
         self._followers.append(follower)
 
     def record(self, device: str, facts: Iterable[Fact], at_ms: int) -> None:
         """Write down what happened."""
+        if device in self._strangers:
+            return
         for fact in facts:
             person, wire = self._people.get(device, (None, ""))
             self._seq += 1

@@ -26,6 +26,8 @@ WATCHED_S = 1.0
 VERBS = {
     "smoke": (OccurrenceKind.SMOKE, True),
     "smoke_gone": (OccurrenceKind.SMOKE, False),
+    "power_cut": (OccurrenceKind.POWER_CUT, True),
+    "power_back": (OccurrenceKind.POWER_CUT, False),
     "leak": (OccurrenceKind.WATER_LEAK, True),
     "leak_gone": (OccurrenceKind.WATER_LEAK, False),
     "door_open": (OccurrenceKind.DOOR_OPEN, True),
