@@ -1,0 +1,1 @@
+"""PT215 trackers, cousins of Topin."""

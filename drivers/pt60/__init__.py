@@ -1,0 +1,1 @@
+"""PT60 health bands."""
