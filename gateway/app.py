@@ -23,6 +23,7 @@ from gateway import __version__, exposition, inventory, people
 from gateway.acts import PeopleActs
 from gateway.admission import LONGEST_PAIRING_S, Takeovers, append_row
 from gateway.broker.embedded import EmbeddedBroker
+from gateway.capture import Capture
 from gateway.clock import STEP_MS, Clock, ClockWatch, SystemClock
 from gateway.commands import CommandCentre
 from gateway.control import SOCKET_NAME, ControlServer
@@ -93,6 +94,7 @@ class Gateway:
         self._pairing: asyncio.TimerHandle | None = None
         self._control: ControlServer | None = None
         self._lock: Any = None
+        self._capture: Capture | None = None
 
     async def start(self) -> None:
         """Bring everything up. Raises AnhuError with what to do; what was started until then is stopped again."""
@@ -136,6 +138,8 @@ class Gateway:
         if hasattr(self, "store"):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.store.close(), STOP_S)
+        if self._capture is not None:
+            self._capture.close()
         if self._lock is not None:
             self._lock.close()
 
@@ -168,6 +172,10 @@ class Gateway:
             behind_ms = wall_ms - self.clock.now().ms
         self.store.keep_time(self.clock.now)
         self.pipeline = Pipeline(self.clock, self.inventory, self.store, self.rules)
+        if s.gateway.capture_file:
+            most_bytes = int(s.gateway.capture_mb * 1_000_000)
+            self._capture = Capture(s.path(s.gateway.capture_file), most_bytes=most_bytes, mask=s.gateway.capture_mask)
+            self.pipeline.on_frames = self._capture.take
         if behind_ms > STEP_MS:
             # Earlier than the last boot ended: a box without a battery clock, before the network has set it.
             self.pipeline.unset_before_ms = max(CLOCK_UNSET_MS, self.clock.now().ms + behind_ms)

@@ -100,6 +100,8 @@ class Pipeline:
         self.on_command: Callable[[Command], None] = lambda command: None
         self.on_result: Callable[[Event, Batch], None] = lambda event, batch: None
         self.on_accepted: Callable[[Session], None] = lambda session: None
+        self.on_frames: Callable[[Session, list[Frame]], None] | None = None
+        """Shown every read before its driver is (recording); None costs nothing."""
         self.on_answered: Callable[[Sequence[Event]], None] = lambda events: None
         """Heard for the events of a frame once their acknowledgement has gone out."""
         self.unset_before_ms = CLOCK_UNSET_MS
@@ -123,6 +125,8 @@ class Pipeline:
         acks: list[Send] = []
         now = self.clock.now()
         before = self.counts.repeated
+        if self.on_frames is not None:
+            self.on_frames(session, frames)
         for frame in frames:
             self.counts.frames += 1
             output = session.receive(frame)

@@ -36,6 +36,9 @@ class GatewaySection(_Section):
     time_zone: Annotated[str, "IANA zone of this site"] = "Asia/Shanghai"
     metrics_port: Annotated[Port, "Prometheus metrics on 127.0.0.1; 0: off"] = 0
     log: Annotated[Literal["debug", "info", "warning", "error"], "how much is logged"] = "info"
+    capture_file: Annotated[str, "record what devices send into this file (anhu replay --capture reads it); empty: off"] = ""
+    capture_mb: Annotated[Positive, "recording ends at this size"] = 100.0
+    capture_mask: Annotated[bool, "replace long numbers of text frames in the recording"] = False
 
 
 class DevicesSection(_Section):
