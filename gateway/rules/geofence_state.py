@@ -20,22 +20,20 @@ from drivers.vocabulary import Source
 from gateway.rules.contract import RuleState
 
 HOUR_S = 3600.0
-GO_MOVING_S = 1.0 * HOUR_S
-GO_RESTING_S = 2.5 * HOUR_S
-GO_S = 4.0 * HOUR_S
+GO_MOVING_S, GO_RESTING_S, GO_S = 0.5 * HOUR_S, 5.7 * HOUR_S, 4.0 * HOUR_S
 """Mean time until somebody inside goes out: while the wristband reports movement, rest, or no speed."""
-BACK_S = 1.0 * HOUR_S
+BACK_S = 4.4 * HOUR_S
 """Mean time until somebody outside is back, for beliefs without news."""
-FLOOR, CEILING, FIRST = 0.01, 0.999, 0.05
+FLOOR, CEILING, FIRST = 0.016, 0.999, 0.05
 """Bounds of the belief and its start: a person may be out from the first fix on."""
-WRONG, WRONG_JUMP, WRONG_REST, WRONG_WIFI, WRONG_CELL = 0.004, 0.03, 0.01, 0.03, 0.3
-JUMP_MPS, REST_JUMP_M, REST_MPS = 2.2, 60.0, 0.45
-LEAST_M, LEAST_WIFI_M, LEAST_CELL_M, NO_ACCURACY_M = 8.0, 35.0, 900.0, 20.0
-GOOD_M = 12.0
+WRONG, WRONG_JUMP, WRONG_REST, WRONG_WIFI, WRONG_CELL = 0.0014, 0.015, 0.0064, 0.005, 0.65
+JUMP_MPS, REST_JUMP_M, REST_MPS = 0.96, 230.0, 0.63
+LEAST_M, LEAST_WIFI_M, LEAST_CELL_M, NO_ACCURACY_M = 6.0, 25.0, 1200.0, 20.0
+GOOD_M = 6.0
 """Fixes that claim better are taken as independent of one another."""
-DRIFT_S, DRIFT_MOVING_S = 240.0, 60.0
+DRIFT_S, DRIFT_MOVING_S = 270.0, 9.0
 """Correlation time of the errors of poor fixes."""
-SPREAD_UP, SPREAD_DOWN, SPREAD_LOW, SPREAD_HIGH, SPREAD_STEP = 0.4, 0.03, 0.49, 9.0, 9.0
+SPREAD_UP, SPREAD_DOWN, SPREAD_LOW, SPREAD_HIGH, SPREAD_STEP = 0.12, 0.0125, 1.0, 3.6, 9.0
 ANCHOR_STEP = 0.1
 _M_PER_DEG = 111_195.0
 _SQRT2 = sqrt(2.0)
