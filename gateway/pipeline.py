@@ -113,6 +113,7 @@ class Pipeline:
         self._strangers = Strangers()
         self._wakes: dict[Session, asyncio.TimerHandle] = {}
         self._rule_wake: asyncio.TimerHandle | None = None
+        self._rules_stale = False
 
     def remember(self, ids: Iterable[str]) -> None:
         """Events that are on disk already (after a restart)."""
@@ -130,7 +131,7 @@ class Pipeline:
         for frame in frames:
             self.counts.frames += 1
             output = session.receive(frame)
-            if output.device is not None and output.device != session.device:
+            if output.device is not None and output.device != session.device and not session.shared:
                 output = self._identify(session, frame, output)
             verdict = self._admit(session, frame, output, batch, acks, now=now)
             setattr(self.counts, verdict, getattr(self.counts, verdict) + 1)
@@ -194,7 +195,7 @@ class Pipeline:
             self.counts.tolerated[note.reason.value] += 1
         if strangers and not mine:
             return "unknown"
-        if mine or (session.accepted and not strangers):
+        if mine or (not strangers and (session.accepted or (session.shared and output.device is not None))):
             if output.replies:
                 session.send(output.replies)
             acks += output.acks
@@ -242,7 +243,10 @@ class Pipeline:
         batch.rule_states += outcome.states
         for command in outcome.commands:
             self.on_command(command)
-        self._arm_rules()
+        if not self._rules_stale:
+            # Once per turn of the loop: a batch of hundreds of events moves the deadline hundreds of times.
+            self._rules_stale = True
+            asyncio.get_running_loop().call_soon(self._arm_rules)
 
     def _finish(
         self, session: Session, batch: Batch, acks: list[Send], settled: Callable[[], None] | None, now: Instant, *, must_wait: bool
@@ -301,6 +305,7 @@ class Pipeline:
         self._wakes[session] = asyncio.get_running_loop().call_later(delay, self.wake, session)
 
     def _arm_rules(self) -> None:
+        self._rules_stale = False
         due = self._rules.due() if self._rules is not None else None
         if self._rule_wake is not None:
             self._rule_wake.cancel()

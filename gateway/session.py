@@ -37,12 +37,15 @@ class Session:
         peer: str = "",
         close: Callable[[str], None] | None = None,
         state: bytes | None = None,
+        shared: bool = False,
     ) -> None:
         self.driver_type = driver_type
         self.name = driver_type.info.name
         self.device = device
         self.peer = peer
         self.accepted = device is not None
+        self.shared = shared
+        """Serves many devices at once (a driver on MQTT topics): it never becomes the session of one of them."""
         self.exclusive = False
         """A connection of its own (TCP): two of one identity cannot both be right."""
         self.wake_s: float | None = None

@@ -22,6 +22,7 @@ from gateway.broker.embedded import EmbeddedBroker
 from gateway.errors import TransportError
 from gateway.links.choice import make_link
 from gateway.links.contract import LinkEvents, LinkOptions
+from gateway.session import Session
 from gateway.settings import Settings
 from gateway.transports.identity import IdentityWatch
 from gateway.transports.mqtt import MqttDevices
@@ -53,7 +54,9 @@ class MqttSide:
             options = dict(section.options)
             if section.mapping_file:
                 options["mapping"] = s.path(section.mapping_file).read_text("utf-8")
-            session = g.session(registry.load(section.driver), options)
+            driver = registry.load(section.driver)
+            state = g.store.driver_state(section.driver)
+            session = Session(driver, options, None, lambda sends: None, state=state, shared=True)
             devices.add(session)
             g.commands.attach(f"{section.driver}:*", session)
         file = s.path(m.accounts_file) if m.accounts_file else None

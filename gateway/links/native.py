@@ -48,6 +48,8 @@ from protocols.mqtt.wire_properties import properties_bytes, topic_bytes
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 """Back-off between connects, with full jitter: after a power cut hundreds of gateways come back at once."""
 CONNECT_TIMEOUT_S = 10.0
+READ_BYTES = 32 * 1024
+"""One batch. More would be a little cheaper and keep an alarm waiting behind hundreds of readings."""
 MOST_QUEUED = 100_000
 """Publishes that wait for the window or the link; more are refused and counted (the uplink itself keeps far below)."""
 RETRY_S = 5.0
@@ -358,8 +360,10 @@ class NativeLink:
         return 0
 
 
-class _Wire(asyncio.Protocol):
+class _Wire(asyncio.BufferedProtocol):
     """The socket of one connection."""
+
+    _room = memoryview(bytearray(READ_BYTES))
 
     def __init__(self, link: NativeLink, version: int) -> None:
         loop = asyncio.get_running_loop()
@@ -377,10 +381,14 @@ class _Wire(asyncio.Protocol):
         self._transport = transport
         self.pause(self._link._reading)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """One buffer for all: what is in it is copied out before anybody else runs."""
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
         """One read: one batch."""
         self.heard_s = self._time()
-        why = self._link._take(self._codec.receive(data))
+        why = self._link._take(self._codec.receive(bytes(self._room[:nbytes])))
         if why:
             self._end(why)
         elif self._link.connected and not self.answered.done():

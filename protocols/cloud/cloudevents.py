@@ -7,6 +7,7 @@ Extension attributes are lower case and at most 20 characters long, as the speci
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import NamedTuple
 
 from protocols.errors import LocalProtocolError, Reason, RemoteProtocolError
@@ -44,9 +45,9 @@ class Envelope(NamedTuple):
 def encode(envelope: Envelope, data: bytes) -> bytes:
     """The whole event as JSON. `data` must be a JSON value. Raises LocalProtocolError above 64 KiB."""
     e = envelope
-    quote = json.dumps
+    quote = _quoted
     parts = [
-        f'{{"specversion":"{SPEC_VERSION}","id":{quote(e.id)},"source":{quote(e.source)},"type":{quote(e.type)},"subject":{quote(e.subject)},'
+        f'{{"specversion":"{SPEC_VERSION}","id":{json.dumps(e.id)},"source":{quote(e.source)},"type":{quote(e.type)},"subject":{quote(e.subject)},'
         f'"time":"{e.time}","recordedtime":"{e.recordedtime}","datacontenttype":"application/json","dataschema":{quote(e.dataschema)},'
         f'"sequence":"{e.sequence:020d}","storeepoch":"{e.storeepoch}","timequality":"{e.timequality}","severitynumber":{e.severitynumber},"boot":{e.boot},'
     ]
@@ -59,6 +60,12 @@ def encode(envelope: Envelope, data: bytes) -> bytes:
     if len(whole) > LARGEST_MESSAGE:
         raise LocalProtocolError(f"event {e.id} has {len(whole)} bytes, at most {LARGEST_MESSAGE} fit into a message")
     return whole
+
+
+@lru_cache(maxsize=4096)
+def _quoted(text: str) -> str:
+    """Sources, types, devices and persons are few and come with every event."""
+    return json.dumps(text)
 
 
 def decode(message: bytes) -> tuple[dict[str, object], object]:

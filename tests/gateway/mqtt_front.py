@@ -47,7 +47,7 @@ class Front:
         self.pipeline.on_event.append(self.events.append)
         self.devices = MqttDevices(self.pipeline, clock, store.has_room)
         for name in ("mqtt_json", "settop"):
-            self.devices.add(Session(registry.load(name), {}, None, lambda sends: None))
+            self.devices.add(Session(registry.load(name), {}, None, lambda sends: None, shared=True))
         tls: ssl.SSLContext | None = settings.pop("tls", None)
         options = MqttSection(listen="native", listen_host="127.0.0.1", listen_port=0, **settings)
         self.accounts = Accounts(self.accounts_file, rights={"zigbee": ["zigbee2mqtt/#"]})

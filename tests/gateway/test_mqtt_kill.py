@@ -37,7 +37,7 @@ class Sensor:
                 await asyncio.sleep(0.05)
 
     async def _say(self, client: aiomqtt.Client, number: int) -> None:
-        body = {"id": f"m{number}", "kind": "gas" if number % 7 == 0 else "door_open", "state": "pulse", "at_ms": 1795300000000 + number}
+        body = {"id": f"m{number}", "kind": "gas" if number % 7 == 0 else "door_open", "state": "pulse", "ts": 1795300000000 + number}
         await client.publish("anhu/dev/gas-1/up", json.dumps(body), qos=1)
         self.acknowledged.add(number)
 

@@ -454,7 +454,7 @@ async def test_paho_publishes_a_thousand_with_every_quality(tmp_path: Path, vers
         client.loop_start()
         infos = []
         for n in range(1000):
-            body = json.dumps({"id": f"p{n}", "kind": "gas", "state": "start", "at_ms": 1795336212000 + n})
+            body = json.dumps({"id": f"p{n}", "kind": "gas", "state": "start", "ts": 1795336212000 + n})
             infos.append(client.publish("anhu/dev/gas-1/up", body, qos=n % 3))
         for info in infos:
             info.wait_for_publish(20)

@@ -178,3 +178,14 @@ async def test_a_flood_of_junk_fills_counters_not_the_disk(bench: Bench) -> None
     assert bench.pipeline.counts.refused["NOT_OURS"] == 500
     [(kept,)] = bench.store.query("SELECT count(*) FROM quarantine")
     assert kept == 60
+
+
+async def test_a_session_of_many_devices_never_becomes_that_of_one(bench: Bench) -> None:
+    wire: list[bytes] = []
+    session = Session(Toy, {}, None, lambda sends: wire.extend(send.data for send in sends), shared=True)
+    accepted: list[Session] = []
+    bench.pipeline.on_accepted = accepted.append
+    bench.pipeline.feed(session, [bench.frame("a door"), bench.frame("b bad"), bench.frame("stranger bad"), bench.frame("a sos")])
+    await bench.settle()
+    assert [data for data in wire if data.startswith(b"ack")] == [b"ack door", b"ack bad", b"ack sos"]
+    assert (session.device, accepted) == (None, [])
