@@ -1,0 +1,1 @@
+"""Megastek lone-worker trackers and elder bracelets."""
