@@ -134,6 +134,7 @@ def ids(found: list[Talk]) -> list[Any]:
 
 def test_every_tracker_can_tell_its_first_bytes() -> None:
     expected = {"watch", "trv", "minifinder", "minifinder2", "gt06", "topin", "jt808", "h02", "eelink", "wristband", "xexun2"}
+    expected |= {"gps103", "megastek", "pt60", "pt215", "gl200"}
     assert expected <= {talk.driver for talk in TALKS}
     assert {"eelink", "h02", "jt808"} <= {talk.driver for talk in DATAGRAMS}
 
@@ -215,6 +216,18 @@ TOPIN_LOGIN = bytes.fromhex("78780d01086123456789012401 0d0a".replace(" ", ""))
         (eelink.datagram("861234567890124", eelink.write_login("861234567890124")), "eelink"),
         (wristband.encode(wristband.Message("861234567890124", 1, "94,1")), "wristband"),
         (xexun2.write_records("861234567890124", [xexun2.Record(1795336200, 9, 50, False)]), "xexun2"),
+        (b"$MGV002,861234567890124,,R,", "megastek"),
+        (b"0132$MGV002,8612345678", "megastek"),
+        (b"STX,dev1,$GPRMC,", "megastek"),
+        (b"##,imei:861234567890124,A;", "gps103"),
+        (b"imei:861234567890124,help me,", "gps103"),
+        (b"861234567890124;", "gps103"),
+        (b"@G#@,V01,13,", "pt60"),
+        (b"@B#@|01|003|", "pt60"),
+        (b"XX\x0d\x01\x08\x61\x23\x45", "pt215"),
+        (b"+RESP:GTFRI,1A0800,", "gl200"),
+        (b"+BUFF:GTSOS,1A0800,", "gl200"),
+        (b"+ACK:GTHBD,1A0800,", "gl200"),
     ],
 )
 def test_ambiguous_starts_are_decided_by_more_bytes(data: bytes, name: str) -> None:
