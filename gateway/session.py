@@ -56,6 +56,8 @@ class Session:
         self.close = close or (lambda why: None)
         self._options = dict(options)
         self._driver = driver_type(options, device)
+        # Asked once: the question costs as much as decoding a frame.
+        self._stateful = self._driver if isinstance(self._driver, Stateful) else None
         self._state = b""
         self._early = b""
         self._kept = 0
@@ -94,23 +96,24 @@ class Session:
         """Start over with the options of the device that the peer turned out to be: what the driver makes of all that it has sent."""
         self._options.update(options)
         self._driver = self.driver_type(self._options, device)
+        self._stateful = self._driver if isinstance(self._driver, Stateful) else None
         if self._early:
             frame = msgspec.structs.replace(frame, data=self._early, evidence="")
         return self.receive(frame)
 
     def load(self, state: bytes) -> None:
         """Give the driver its stored state."""
-        if isinstance(self._driver, Stateful):
+        if self._stateful is not None:
             with contextlib.suppress(Exception):
                 # A damaged state is worth less than a working driver: it starts afresh.
-                self._driver.load(state)
+                self._stateful.load(state)
             self._state = state
 
     def changed_state(self) -> bytes | None:
         """The driver's state where it differs from what was last stored."""
-        if not isinstance(self._driver, Stateful):
+        if self._stateful is None:
             return None
-        state = self._driver.dump()
+        state = self._stateful.dump()
         if state == self._state:
             return None
         self._state = state
