@@ -32,10 +32,16 @@ from protocols.serial import micradar, tinyframe
 
 SECONDS, WARM_S = 8.0, 2.0
 UNITS = 16
-DETECTORS = [{"unit": unit, "profile": "combustible-u16", "name": f"u{unit}"} for unit in range(1, UNITS + 1)]
+
+
+def detectors(letter: str) -> list[dict[str, Any]]:
+    """The units of one line."""
+    return [{"unit": unit, "profile": "combustible-u16", "name": f"{letter}{unit}"} for unit in range(1, UNITS + 1)]
+
+
 PORTS: dict[str, tuple[str, dict[str, Any]]] = {
     "fall": ("micradar", {}), "bed": ("micradar", {}), "gates": ("ld2410", {}), "ceiling": ("tinyframe", {}),
-    "line1": ("modbus_gas", {"detectors": DETECTORS}), "line2": ("modbus_gas", {"detectors": [{**d, "name": f"v{d['unit']}"} for d in DETECTORS]}),
+    "line1": ("modbus_gas", {"detectors": detectors("u")}), "line2": ("modbus_gas", {"detectors": detectors("v")}),
     "modem": ("gsm_phone", {}),
 }  # fmt: skip
 PERIOD_S = 0.1

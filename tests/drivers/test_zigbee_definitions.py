@@ -13,7 +13,7 @@ import pytest
 
 from drivers.conformance import check_events
 from drivers.zigbee2mqtt.driver import Zigbee2Mqtt
-from drivers.zigbee2mqtt.survey import Survey, read_dump, states, survey
+from drivers.zigbee2mqtt.survey import Survey, read_dump, render, states, survey
 from tests.shared import ROOT
 
 PACKAGE = "zigbee-herdsman-converters"
@@ -64,6 +64,14 @@ def test_the_signals_that_matter_are_found_in_as_many_definitions_as_have_them(
         "health battery_percent": 1140, "door_unlocked": 50, "command siren": 50, "command valve": 28, "respiration_rate": 1,
     }  # fmt: skip
     assert {name: len(found.kinds[name]) for name, count in least.items() if len(found.kinds[name]) < count} == {}
+
+
+@pytest.mark.slow
+def test_the_table_in_the_documentation_is_what_was_counted(found: Survey, dumped: tuple[list[dict[str, Any]], dict[str, Any]]) -> None:
+    text = (ROOT / "docs/devices.md").read_text("utf-8")
+    if f"zigbee-herdsman-converters {dumped[1]['version']}." not in text:
+        pytest.skip(f"docs/devices.md was made from another version than {dumped[1]['version']}")
+    assert render(found, dumped[1]) == text
 
 
 @pytest.mark.slow

@@ -9,8 +9,10 @@ from typing import Any
 from tests.fuzz.target import pack, pieces
 
 ODD_BYTES = (0x00, 0x01, 0x7F, 0x80, 0xFE, 0xFF)
-ODD_TEXTS = (b"-1", b"0", b"999999999", b"1e999", b"NaN", b"", b" ", b"\xe5\xae\x89", b"\xff", b"1_0", b"\xc2\xb2", b"+5", b"0x10", b",", b"*",
-             b"9" * 25, b"9" * 5000)  # fmt: skip
+ODD_TEXTS = (
+    b"-1", b"0", b"999999999", b"1e999", b"NaN", b"", b" ", b"\xe5\xae\x89", b"\xff", b"1_0", b"\xc2\xb2", b"+5", b"0x10", b",", b"*",
+    b"9" * 25, b"9" * 5000,
+)  # fmt: skip
 ODD_VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1e308, 10**30, float("nan"), "", "x", "²", "1_0", "\ud83d", [], {}, [[]], {"a": {}}, "9" * 300, ["x", None],
 )  # fmt: skip
