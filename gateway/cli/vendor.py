@@ -7,13 +7,14 @@ import importlib.util
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 import drivers
-from drivers import conformance, registry
+from drivers import conformance, fault_matrix, registry
 from drivers.api import Driver
 from gateway.cli.text import example
 from gateway.errors import AnhuError
@@ -34,6 +35,7 @@ def add(verbs: Any) -> None:
 
     test = what.add_parser("test", help="run vectors and conformance suite", epilog=example("anhu driver test drivers/_template"))
     test.add_argument("folder", help="folder of a driver, the name of an installed one, or a mapping file (TOML) of mqtt_json")
+    test.add_argument("--faults", action="store_true", help="also the fault matrix; the report ends with a tier: bronze, silver or gold")
     test.set_defaults(handler=_test)
 
     schema = verbs.add_parser(
@@ -73,24 +75,40 @@ def _test(args: argparse.Namespace) -> int:
             raise AnhuError(f"{args.folder}: no driver.py there, and no driver of that name", hint="anhu driver test FOLDER; anhu drivers")
         folder = registry.folder(args.folder)
     driver = _load(folder)
-    failed = 0
+    failed: list[fault_matrix.Tier] = []
     total = 0
     try:
-        for check in conformance.checks(driver, folder):
+        for graded in _checks(driver, folder, faults=args.faults):
             total += 1
-            try:
-                check.run()
-                print(f"ok    {check.name}")
-            except AssertionError as error:
-                failed += 1
-                print(f"FAIL  {check.name}\n      {error}")
-            except Exception as error:  # noqa: BLE001 - the driver under test may raise anything, that is a finding
-                failed += 1
-                print(f"FAIL  {check.name}\n      raised {type(error).__name__}: {error}")
+            complaint = _complaint(graded.check)
+            print(f"FAIL  {graded.check.name}\n      {complaint}" if complaint else f"ok    {graded.check.name}")
+            failed += [graded.tier] if complaint else []
     except (AssertionError, OSError) as error:
         raise AnhuError(f"{folder}: {error}", hint="each line of vectors.jsonl is one JSON object") from None
-    print(f"{driver.info.name}: {total - failed} of {total} checks hold")
+    print(f"{driver.info.name}: {total - len(failed)} of {total} checks hold")
+    if args.faults:
+        tier = fault_matrix.tier_of(set(failed))
+        print(f"tier: {tier.value}")
+        # What gold wants beyond silver (a recording, a command) is no fault of the driver.
+        return 0 if tier in (fault_matrix.Tier.SILVER, fault_matrix.Tier.GOLD) else 1
     return 1 if failed else 0
+
+
+def _checks(driver: type[Driver], folder: Path, *, faults: bool) -> Iterator[fault_matrix.Graded]:
+    if faults:
+        return fault_matrix.matrix(driver, folder)
+    return (fault_matrix.Graded(fault_matrix.Tier.BRONZE, check) for check in conformance.checks(driver, folder))
+
+
+def _complaint(check: conformance.Check) -> str:
+    """What does not hold; empty when all is well."""
+    try:
+        check.run()
+    except AssertionError as error:
+        return str(error) or "does not hold"
+    except Exception as error:  # noqa: BLE001 - the driver under test may raise anything, that is a finding
+        return f"raised {type(error).__name__}: {error}"
+    return ""
 
 
 def _test_mapping(path: Path) -> int:

@@ -49,6 +49,7 @@ def test_masked_numbers_are_others_but_the_same_each_time(tmp_path: Path) -> Non
     path = tmp_path / "capture.jsonl"
     capture = Capture(path, most_bytes=10_000, mask=True)
     capture.take(session(), frames(LK, LK))
+    capture.close()
     first, second = (json.loads(line) for line in path.read_text().splitlines())
     assert "8800000015" not in path.read_text()
     assert "device" not in first
