@@ -40,6 +40,7 @@ class Lane:
         self.asked = 0
 
     def add(self, *numbers: int) -> None:
+        """These have arrived, or will never come."""
         self.above.update(number for number in numbers if number > self.upto)
         before = self.upto
         while self.upto + 1 in self.above:
@@ -111,6 +112,8 @@ class Consumer:
             self._on_event(event)
         else:
             self.doubles += 1
+            # It came again because our acknowledgement did not arrive: say it once more.
+            lane.acknowledged = -1
 
     def lane(self, source: str, epoch: str) -> Lane:
         """The lane of a source, as far as the database knows it."""

@@ -42,6 +42,12 @@ class Envelope(NamedTuple):
     boot: int = 0
 
 
+@lru_cache(maxsize=8192)
+def _quoted(text: str) -> str:
+    """JSON of a text; devices, sources and types come again and again."""
+    return json.dumps(text)
+
+
 def encode(envelope: Envelope, data: bytes) -> bytes:
     """The whole event as JSON. `data` must be a JSON value. Raises LocalProtocolError above 64 KiB."""
     e = envelope
@@ -54,7 +60,7 @@ def encode(envelope: Envelope, data: bytes) -> bytes:
     if e.partitionkey:
         parts.append(f'"partitionkey":{quote(e.partitionkey)},')
     if e.causationid:
-        parts.append(f'"causationid":{quote(e.causationid)},')
+        parts.append(f'"causationid":{json.dumps(e.causationid)},')
     parts.append(f'"replayed":{"true" if e.replayed else "false"},"data":')
     whole = "".join(parts).encode() + data + b"}"
     if len(whole) > LARGEST_MESSAGE:

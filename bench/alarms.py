@@ -1,0 +1,129 @@
+"""How long an alarm takes: at a steady load, and behind a backlog that drains; with the drain rate, memory and bytes written.
+
+The backlog has 100,000 events; ANHU_BENCH_BACKLOG=1000000 for the long one. Latencies are from publishing at the device's broker to
+arrival at the platform, which takes the alarm lane on a connection of its own, as the contract lets it: otherwise alarms would wait in
+the platform's broker behind what the platform itself has not read yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from typing import Any
+
+from bench._site import Client, connected, message, rss_mb, site, written_bytes
+from gateway.links.contract import Inbound
+
+BACKLOG = int(os.environ.get("ANHU_BENCH_BACKLOG", "100000"))
+RATE, SECONDS, ALARM_EVERY = 2000, 8, 50
+BEHIND = 30
+
+
+def measure() -> dict[str, Any]:
+    """Percentiles in milliseconds."""
+    return asyncio.run(run())
+
+
+class Sink:
+    """The platform: when each alarm came."""
+
+    def __init__(self) -> None:
+        self.came: dict[str, float] = {}
+
+    def take(self, batch: list[Inbound]) -> None:
+        now = time.monotonic()
+        for each in batch:
+            if b'"kind":"sos"' in each.payload:
+                self.came.setdefault(json.loads(each.payload)["data"]["ref"], now)
+
+
+async def run() -> dict[str, Any]:
+    sink = Sink()
+    async with site() as s:
+        await asyncio.to_thread(s.gateway.start)
+        source, cloud = Client(s.near.port, "bench-source", []), Client(s.cloud.port, "bench-sink", ["anhu/v1/+/+/evt/alarm"], sink.take)
+        async with connected(source, cloud):
+            steady = await at_rate(source, sink)
+        s.cloud.stop(signal.SIGTERM)
+        disk = written_bytes(s.pid)
+        async with connected(source):
+            await fill(source)
+        before = rss_mb(s.pid)
+        written = (written_bytes(s.pid) - disk) / BACKLOG
+        s.cloud.start()
+        cloud = Client(s.cloud.port, "bench-sink-2", ["anhu/v1/+/+/evt/alarm"], sink.take)
+        async with connected(source, cloud):
+            behind, rate = await drain(source, sink, s.gateway)
+        return {
+            "steady_rate": RATE,
+            "steady_ms": percentiles(steady),
+            "backlog": BACKLOG,
+            "behind_backlog_ms": percentiles(behind),
+            "drain_per_s": round(rate),
+            "rss_mb": {"with_backlog": before, "after_drain": rss_mb(s.pid)},
+            "bytes_written_per_event": round(written),
+        }
+
+
+async def at_rate(source: Client, sink: Sink) -> list[float]:
+    sent: dict[str, float] = {}
+    begun = time.monotonic()
+    number = 0
+    while number < RATE * SECONDS:
+        due = int((time.monotonic() - begun) * RATE)
+        while number < due:
+            publish(source, number, sent if number % ALARM_EVERY == 0 else None)
+            number += 1
+        await asyncio.sleep(0.002)
+    return await latencies(sent, sink)
+
+
+async def fill(source: Client) -> None:
+    target = source.acknowledged + BACKLOG
+    for number in range(BACKLOG):
+        publish(source, number, None)
+        if number % 500 == 0:
+            while BACKLOG - number < target - source.acknowledged - 4000:  # noqa: ASYNC110 - the counter has no event
+                await asyncio.sleep(0.001)
+    while source.acknowledged < target:  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(2.0)
+
+
+async def drain(source: Client, sink: Sink, gateway: Any) -> tuple[list[float], float]:
+    sent: dict[str, float] = {}
+    begun = time.monotonic()
+    count = (await asyncio.to_thread(gateway.status))["uplinks"][0]["delivered"]
+    for number in range(BEHIND):
+        publish(source, number, sent)
+        await asyncio.sleep(0.05)
+    while sum((await asyncio.to_thread(gateway.status))["uplinks"][0]["waiting"].values()):  # noqa: ASYNC110 - the state of another process
+        await asyncio.sleep(0.1)
+    rate = ((await asyncio.to_thread(gateway.status))["uplinks"][0]["delivered"] - count) / (time.monotonic() - begun)
+    return await latencies(sent, sink), rate
+
+
+def publish(source: Client, number: int, alarms: dict[str, float] | None) -> None:
+    topic, payload = message(number, "" if alarms is None else "sos")
+    if alarms is not None:
+        alarms[json.loads(payload)["id"]] = time.monotonic()
+    source.link.publish(topic, payload, qos=1)
+
+
+async def latencies(sent: dict[str, float], sink: Sink) -> list[float]:
+    for _ in range(600):
+        if all(ident in sink.came for ident in sent):
+            break
+        await asyncio.sleep(0.05)
+    return [sink.came[ident] - at for ident, at in sent.items()]
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    ordered = sorted(seconds)
+    return {
+        name: round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 1)
+        for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1))
+    }
