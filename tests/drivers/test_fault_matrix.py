@@ -18,7 +18,7 @@ def failed(driver: type[Any]) -> dict[str, Tier]:
         if tier is not Tier.BRONZE:
             try:
                 check.run()
-            except Exception:
+            except Exception:  # noqa: BLE001 - a bad driver may raise anything
                 out[check.name] = tier
     return out
 
