@@ -19,17 +19,22 @@ class Edges:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[str, bool]] = {}
+        self._on: dict[str, str] = {}  # what a dump holds of each key, as JSON
+        self._dumped: bytes | None = b"[]"
 
     def turn(self, key: str, value: str, *, retained: bool = False) -> bool:
         """Whether `value` (empty = off) is news for `key`."""
         before = self._known.pop(key, None)
         if len(self._known) >= KEYS_LIMIT:
-            del self._known[next(iter(self._known))]
-        if retained:
-            self._known[key] = (value, before is not None and before[0] == value and before[1])
-            return False
-        self._known[key] = (value, True)
-        return before is None or before[0] != value or not before[1]
+            self._drop(next(iter(self._known)))
+        now = (value, not retained or (before is not None and before[0] == value and before[1]))
+        self._known[key] = now
+        text = self._on.pop(key, None)
+        if value and now[1]:
+            self._on[key] = text if text is not None and now == before else json.dumps([key, value])
+        if now != before:
+            self._dumped = None
+        return not retained and now != before
 
     def last(self, key: str) -> str | None:
         """The last value, also a retained one; None when the key was never heard."""
@@ -39,19 +44,25 @@ class Edges:
     def forget(self, prefix: str) -> None:
         """Drop every key that begins with `prefix`."""
         for key in [key for key in self._known if key.startswith(prefix)]:
-            del self._known[key]
+            self._drop(key)
+
+    def _drop(self, key: str) -> None:
+        del self._known[key]
+        if self._on.pop(key, None) is not None:
+            self._dumped = None
 
     def dump(self) -> bytes:
-        """What is on, as JSON; the newest where it would be too long."""
-        kept: list[list[str]] = []
-        size = 2
-        for key, (value, live) in reversed(self._known.items()):
-            size += len(json.dumps([key, value])) + 2 if value and live else 0
-            if size > STATE_LIMIT:
-                break
-            if value and live:
-                kept.append([key, value])
-        return json.dumps(kept[::-1]).encode()
+        """What is on, as JSON; the newest where it would be too long. Asked for after each message, made anew after a change."""
+        if self._dumped is None:
+            kept: list[str] = []
+            size = 2
+            for text in reversed(self._on.values()):
+                size += len(text) + 2
+                if size > STATE_LIMIT:
+                    break
+                kept.append(text)
+            self._dumped = f"[{', '.join(kept[::-1])}]".encode()
+        return self._dumped
 
     def load(self, state: bytes) -> None:
         """Take a dump back; a damaged one is ignored."""
@@ -61,3 +72,5 @@ class Edges:
         except (ValueError, TypeError, RecursionError):
             return
         self._known.update(fresh)
+        self._on.update((key, json.dumps([key, value])) for key, (value, _) in fresh.items() if value)
+        self._dumped = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 
 import pytest
@@ -236,3 +237,20 @@ def test_what_the_simulator_encodes_is_what_was_meant(happenings: dict[str, str]
 
 def test_a_command_is_read_as_it_was_written() -> None:
     assert device_json.decode_down(device_json.encode_down("c1", "valve", {"open": False})) == ("c1", "valve", {"open": False})
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "on", "high"]), st.booleans()), max_size=12))
+def test_a_dump_holds_just_what_is_on_and_was_heard_live(turns: list[tuple[str, str, bool]]) -> None:
+    edges, on = Edges(), {}
+    for key, value, retained in turns:
+        live = on.get(key) == value if retained else True
+        edges.turn(key, value, retained=retained)
+        on.pop(key, None)
+        if value and live:
+            on[key] = value
+        assert dict(json.loads(edges.dump())) == on
+    fresh = Edges()
+    fresh.load(edges.dump())
+    assert fresh.dump() == edges.dump()
+    edges.forget("a")
+    assert "a" not in dict(json.loads(edges.dump()))
