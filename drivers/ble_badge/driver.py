@@ -45,6 +45,8 @@ REPEAT_S = 60.0
 """A badge that goes on calling for help is told again after this time."""
 TELEMETRY_S = 300.0
 """Battery and temperature of a beacon are told this often."""
+SEEN_STEP_S = 15.0
+"""Steps of the last hearing in a dump: else each advertisement would make a state to be written."""
 MOST_BADGES = 256
 """Badges that one instance keeps apart; the longest silent one goes first."""
 MEANINGS = {"sos": OccurrenceKind.SOS, "fall": OccurrenceKind.FALL, "button": OccurrenceKind.BUTTON}
@@ -163,7 +165,7 @@ class BleBadge:
     def dump(self) -> bytes:
         """Rooms and open visits."""
         kept = {
-            name: Kept(badge.rooms.room, badge.row.person, badge.is_visiting, badge.rooms.seen_s)
+            name: Kept(badge.rooms.room, badge.row.person, badge.is_visiting, badge.rooms.seen_s // SEEN_STEP_S * SEEN_STEP_S)
             for name, badge in self._badges.items()
             if badge.rooms.room is not None or badge.is_visiting
         }
