@@ -51,6 +51,8 @@ async def run() -> dict[str, Any]:
         disk = written_bytes(s.pid)
         async with connected(source):
             await fill(source)
+            while sum((await asyncio.to_thread(s.gateway.status))["uplinks"][0]["waiting"].values()) < BACKLOG:  # noqa: ASYNC110 - as below
+                await asyncio.sleep(0.1)
         before = rss_mb(s.pid)
         written = (written_bytes(s.pid) - disk) / BACKLOG
         s.cloud.start()
@@ -95,6 +97,8 @@ async def fill(source: Client) -> None:
 
 async def drain(source: Client, sink: Sink, gateway: Any) -> tuple[list[float], float]:
     sent: dict[str, float] = {}
+    while not (await asyncio.to_thread(gateway.status))["uplinks"][0]["connected"]:  # noqa: ASYNC110 - the state of another process
+        await asyncio.sleep(0.02)
     begun = time.monotonic()
     count = (await asyncio.to_thread(gateway.status))["uplinks"][0]["delivered"]
     for number in range(BEHIND):

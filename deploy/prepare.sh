@@ -4,7 +4,7 @@
 #   prepare.sh packages        Debian packages of the tests; only as root, without root the tests that need them skip
 set -eu
 cd "$(dirname "$0")/.."
-PACKAGES="mosquitto mosquitto-clients dbus-daemon python3-venv gammu"
+PACKAGES="mosquitto mosquitto-clients dbus-daemon python3-venv gammu nbdkit nbdfuse"
 
 say() { printf '%s\n' "$*" >&2; }
 
