@@ -90,6 +90,7 @@ async def run_live(
     folder: Path | None = None,
     program: Sequence[str] = RUN,
     rules: str = "",
+    grace_s: float = GRACE_S,
 ) -> LiveRun:
     """Let a community live on wires for `seconds`. Everything that was started is gone afterwards, also when this is cancelled."""
     ears = _Ears(hear, limits)
@@ -97,7 +98,7 @@ async def run_live(
         if foreign is not None:
             if troubles:
                 raise TargetError("a foreign gateway cannot be killed from here", hint="leave --target away, or use another scenario")
-            return await _against(foreign, community, ears, seconds, faults)
+            return await _against(foreign, community, ears, seconds, faults, grace_s)
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="anhu-sim-")))
         left_out: list[str] = []
         radio = await _radio(community, stack, left_out)
@@ -114,7 +115,7 @@ async def run_live(
         report = await run_community(
             community, site.gateway.targets(radio), clock=ears.clock, duration_s=seconds, truth=ears.truth, faults=faults, lines=lines
         )
-        score = await _settle(ears, trouble)
+        score = await _settle(ears, trouble, grace_s)
         return LiveRun(score, report, left_out)
 
 
@@ -148,8 +149,13 @@ async def _radio(community: Community, stack: contextlib.AsyncExitStack, left_ou
     return await stack.enter_async_context(VirtualBluez())
 
 
-async def _against(
-    foreign: Foreign, community: Community, ears: _Ears, seconds: float, faults: Mapping[str, Iterable[Fault]] | None
+async def _against(  # noqa: PLR0917 - what one run is made of
+    foreign: Foreign,
+    community: Community,
+    ears: _Ears,
+    seconds: float,
+    faults: Mapping[str, Iterable[Fault]] | None,
+    grace_s: float,
 ) -> LiveRun:
     to = foreign.upstream
     platform = Platform(to.host, to.port, foreign.topics, ears.take, user=to.user, password=to.password)
@@ -160,7 +166,7 @@ async def _against(
         except TimeoutError:
             raise TargetError(f"{to.host}:{to.port}: no broker answers there", hint="--upstream names the platform's broker") from None
         report = await run_community(community, foreign.targets, clock=ears.clock, duration_s=seconds, truth=ears.truth, faults=faults)
-        score = await _settle(ears, None)
+        score = await _settle(ears, None, grace_s)
     finally:
         await _end(listening)
     if report.devices and all(not row["connects"] for row in report.devices.values()):
@@ -176,12 +182,12 @@ async def _go_wrong(site: Site, troubles: Sequence[SiteTrouble]) -> None:
         await (site.begin(kind) if begins else site.end(kind))
 
 
-async def _settle(ears: _Ears, trouble: asyncio.Task[None] | None) -> Score:
+async def _settle(ears: _Ears, trouble: asyncio.Task[None] | None, grace_s: float) -> Score:
     """The judgement once everything has arrived or the patience is over."""
     if trouble is not None:
         await trouble
     end_ms = ears.clock.now().ms
-    deadline = time.monotonic() + GRACE_S
+    deadline = time.monotonic() + grace_s
     while ears.is_waiting and time.monotonic() < deadline:  # noqa: ASYNC110 - judged anew with every delivery, a poll is the simple form
         await asyncio.sleep(0.1)
     return ears.scorer.result(end_ms, grace_ms=500)

@@ -63,7 +63,12 @@ class OwnGateway:
     async def __aenter__(self) -> OwnGateway:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write()
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            # Cancelled half-way: nobody else would end the process.
+            await asyncio.shield(self.stop())
+            raise
         return self
 
     async def __aexit__(self, *error: object) -> None:

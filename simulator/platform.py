@@ -38,7 +38,11 @@ class CloudBroker:
         lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous true", "persistence true", f"persistence_location {self._folder}/"]
         lines += ["autosave_interval 1", "autosave_on_changes true", "max_queued_messages 1000000", "max_inflight_messages 1000"]
         (self._folder / "broker.conf").write_text("\n".join([*lines, "log_type error", "user root", ""]), "utf-8")
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await asyncio.shield(self.stop(signal.SIGTERM))
+            raise
         return self
 
     async def __aexit__(self, *error: object) -> None:
