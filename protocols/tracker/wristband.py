@@ -120,8 +120,9 @@ def encode(message: Message) -> bytes:
 
 
 def reply(message: Message, data: str) -> bytes:
-    """The server's answer to a message: same function, model 0."""
-    return encode(message._replace(model="0", data=data))
+    """The server's answer to a message: same function, model 0. An echo that no longer fits is cut: a band is better answered."""
+    empty = len(encode(message._replace(model="0", data="")))
+    return encode(message._replace(model="0", data=data[: TEXT_LIMIT + len(HEAD) + 2 + len(TAIL) - empty]))
 
 
 def read_points(message: Message, *, offset_minutes: int) -> list[Point]:
