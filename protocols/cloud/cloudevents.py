@@ -42,12 +42,6 @@ class Envelope(NamedTuple):
     boot: int = 0
 
 
-@lru_cache(maxsize=8192)
-def _quoted(text: str) -> str:
-    """JSON of a text; devices, sources and types come again and again."""
-    return json.dumps(text)
-
-
 def encode(envelope: Envelope, data: bytes) -> bytes:
     """The whole event as JSON. `data` must be a JSON value. Raises LocalProtocolError above 64 KiB."""
     e = envelope
