@@ -97,8 +97,10 @@ def _cut(buffer: bytes, start: int) -> Cut:
 
 
 def decode(frame: bytes) -> Message:
-    """The message of one frame. Raises RemoteProtocolError (UNSUPPORTED)."""
+    """The message of one frame. Raises RemoteProtocolError (RANGE, UNSUPPORTED)."""
     text = frame[5:-3]
+    if len(text) > TEXT_LIMIT:
+        raise RemoteProtocolError(Reason.RANGE, f"text of at most {TEXT_LIMIT} bytes expected, got {len(text)}", frame)
     found = _TEXT.fullmatch(text.decode()) if text.isascii() and b"\0" not in text else None
     if found is None:
         raise RemoteProtocolError(Reason.UNSUPPORTED, "text YX<imei>|V1.0|<model>|{Fnn#data} expected", frame)
