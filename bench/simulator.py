@@ -60,10 +60,13 @@ async def wires() -> dict[str, Any]:
     """A thousand wristbands with the intervals of real firmware against a socket that only reads."""
 
     async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
         while await reader.read(4096):
             pass
         writer.close()
 
+    connections = 0
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
     server = await asyncio.start_server(swallow, "127.0.0.1", 0)
@@ -73,9 +76,10 @@ async def wires() -> dict[str, Any]:
     started = asyncio.create_task(
         run_community(people, Targets(tcp=("127.0.0.1", port)), clock=RealClock(), duration_s=WIRE_S, truth=Truth(keep=1))
     )
-    while len(server.sockets) and len(asyncio.all_tasks()) < 2 * DEVICES and time.monotonic() - begun < WIRE_S:
+    start_s = 0.0
+    while connections < DEVICES and time.monotonic() - begun < WIRE_S:  # noqa: ASYNC110 - a bench may poll
         await asyncio.sleep(0.02)
-    start_s = time.monotonic() - begun
+        start_s = time.monotonic() - begun
     # The first seconds (login, first fix) are not what a day is like.
     await asyncio.sleep(5)
     cpu, since = time.process_time(), time.monotonic()
