@@ -77,7 +77,7 @@ async def wires() -> dict[str, Any]:
         run_community(people, Targets(tcp=("127.0.0.1", port)), clock=RealClock(), duration_s=WIRE_S, truth=Truth(keep=1))
     )
     start_s = 0.0
-    while connections < DEVICES and time.monotonic() - begun < WIRE_S:  # noqa: ASYNC110 - a bench may poll
+    while connections < DEVICES and time.monotonic() - begun < WIRE_S:
         await asyncio.sleep(0.02)
         start_s = time.monotonic() - begun
     # The first seconds (login, first fix) are not what a day is like.
