@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from drivers.api import DriverError
 from gateway import __version__, doctor
-from gateway.cli import demo, enroll, offline, running, vendor
+from gateway.cli import demo, enroll, fall, offline, running, vendor
 from gateway.errors import AnhuError, SettingsError
 
 Handler = Callable[[argparse.Namespace], int]
@@ -34,7 +34,7 @@ def build() -> Parser:
     parser = Parser(prog="anhu", description="Edge gateway and device-protocol stack for elder care.")
     parser.add_argument("--version", action="version", version=f"anhu {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for module in (running, enroll, offline, vendor, doctor):
+    for module in (running, enroll, offline, vendor, doctor, fall):
         module.add(verbs)
     return parser
 

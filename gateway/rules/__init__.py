@@ -8,6 +8,7 @@ from gateway.rules.contract import Rule
 from gateway.rules.door import DoorRule
 from gateway.rules.environment import EnvironmentRule
 from gateway.rules.fall import FallRule
+from gateway.rules.fall_detector import FallDetectorRule
 from gateway.rules.geofence import GeofenceRule
 from gateway.rules.inactivity import InactivityRule
 from gateway.rules.incident import IncidentRule
@@ -18,11 +19,13 @@ from gateway.rules.steps import StepsRule
 from gateway.rules.supervision import SupervisionRule
 from gateway.rules.visits import VisitsRule
 from gateway.rules.vitals import VitalsRule
+from gateway.rules.wandering import WanderingRule
 
 
 def all_rules() -> list[Rule]:
     """Every rule in the order in which it sees an event: what detects first, then incidents, then the ladder."""
     return [
+        FallDetectorRule(),
         FallRule(),
         SupervisionRule(),
         EnvironmentRule(),
@@ -36,6 +39,7 @@ def all_rules() -> list[Rule]:
         StepsRule(),
         IndoorsRule(),
         GeofenceRule(),
+        WanderingRule(),
         IncidentRule(),
         LadderRule(),
     ]

@@ -69,7 +69,8 @@ def clipped(windows: Array) -> Array:
     import numpy as np
 
     norms = np.sqrt((windows * windows).sum(-1, keepdims=True))
-    return windows * np.minimum(1.0, CLIP_G / np.maximum(norms, 1e-6))
+    shortened: Array = windows * np.minimum(1.0, CLIP_G / np.maximum(norms, 1e-6))
+    return shortened
 
 
 def names() -> list[str]:
@@ -78,6 +79,7 @@ def names() -> list[str]:
     found += [f"angle_{first}{second}" for first, second in PAIRS]
     found += ["below_06", "below_08", "above_18", "above_25", "above_38", "top3", "peaks", "busy", "before_ratio", "after_ratio"]
     found += ["dip", "dip_gap", "speed", "still_after", "still_sd", "gravity_after", "busy_before", "late_top", "early_top", "swing"]
+    found += ["turn_span", "turn_begin", "turn_rate", "turn_total", "turn_before", "fall_speed", "jolt_share"]
     return found
 
 
@@ -104,6 +106,7 @@ def features(windows: Array) -> Array:
         columns.append(np.degrees(np.arccos(np.clip((unit[first] * unit[second]).sum(1), -1.0, 1.0))))
     columns += _impact(norm)
     columns += _course(cut, norm, unit)
+    columns += _turning(cut, norm, unit[0])
     return np.stack(columns, axis=1)
 
 
@@ -151,4 +154,30 @@ def _course(cut: Array, norm: Array, unit: list[Array]) -> list[Array]:
         norm[:, BEFORE + 40 :].max(1),
         norm[:, : BEFORE - 20].max(1),
         np.sort(swing, axis=1)[:, swing.shape[1] // 2],
+    ]
+
+
+def _turning(cut: Array, norm: Array, upright: Array) -> list[Array]:
+    """How the wearer turned over: a fall does it in half a second round the impact, lying down takes its time."""
+    import numpy as np
+
+    span = 8
+    sums = np.cumsum(np.concatenate([np.zeros_like(cut[:, :1]), cut], axis=1), axis=1)
+    smooth = sums[:, span:] - sums[:, :-span]
+    unit = smooth / np.maximum(np.sqrt((smooth * smooth).sum(-1, keepdims=True)), 1e-3)
+    angle = np.degrees(np.arccos(np.clip((unit * upright[:, None]).sum(-1), -1.0, 1.0)))
+    end = angle[:, -30:].mean(1)
+    low, high = angle[:, 10:] > 0.25 * end[:, None], angle[:, 10:] > 0.75 * end[:, None]
+    first, last = low.argmax(1), high.argmax(1)
+    step = np.degrees(np.arccos(np.clip((unit[:, 6:] * unit[:, :-6]).sum(-1), -1.0, 1.0)))
+    # Signal of the half second round the impact against that of the whole window: a jolt, or ongoing activity.
+    bumps = np.abs(norm - 1.0)
+    return [
+        (last - first) / GRID_HZ,
+        (first + 10 + span // 2 - BEFORE) / GRID_HZ,
+        step[:, 20:].max(1),
+        end,
+        angle[:, BEFORE - 24 - span // 2],
+        np.minimum(norm[:, BEFORE - 30 : BEFORE] - 1.0, 0.0).sum(1) / GRID_HZ,
+        bumps[:, BEFORE - 5 : BEFORE + 6].sum(1) / np.maximum(bumps.sum(1), 1e-3),
     ]

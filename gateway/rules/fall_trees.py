@@ -20,7 +20,7 @@ from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.rules.fall_features import features, names
+from gateway.rules.fall_features import features, names, window
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "data"
 PLACES = ("wrist", "waist")
+SHIFTS = (-2, 0, 2)
 
 
 class TreeFileError(ValueError):
@@ -58,9 +59,16 @@ class FallTrees:
         found: Array = self.bias + self.leaf[self._rows, bits @ self._bits].sum(1)
         return found
 
-    def margins(self, windows: Array) -> Array:
-        """Windows [n, 131, 3] in g as log-odds above the cut: 0 and more is a fall."""
-        found: Array = self.log_odds(features(windows)) - self.cut
+    def margins(self, stream: Array, places: list[int]) -> Array:
+        """Log-odds above the cut of impacts at `places` of a stream [n, 3] in g on the grid: 0 and more is a fall.
+
+        Averaged over windows moved by `SHIFTS`: which sample is the highest is an accident of the rate.
+        """
+        import numpy as np
+
+        last = len(stream) - 1
+        windows = [window(stream, min(max(index + shift, 0), last)) for index in places for shift in SHIFTS]
+        found: Array = self.log_odds(features(np.stack(windows))).reshape(len(places), len(SHIFTS)).mean(1) - self.cut
         return found
 
 

@@ -95,7 +95,9 @@ class GeofenceRule:
         fences = self._fences(context)
         for timer in state.due(context.steady_ms):
             what, _, name = timer.partition("|")
-            area, watch = fences.by_name.get(name), state.watches.get(name)
+            area = fences.by_name.get(name)
+            # Somebody who stays inside leaves no belief worth keeping, only the timer.
+            watch = state.watches.setdefault(name, Watch()) if what == "dwell" else state.watches.get(name)
             if what == "unknown":
                 decision.add(self._unknown(state, fences, context))
             elif what == "escort":
