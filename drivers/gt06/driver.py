@@ -169,6 +169,9 @@ class Gt06:
             output.device = self._device
         if packet.kind == gt06.TIME:
             now = datetime.fromtimestamp(frame.received.ms // 1000, UTC)
+            if not 2000 <= now.year <= 2099:
+                # Our own clock was never set: no answer is better than a wrong time in the device.
+                return
             content = bytes((now.year - 2000, now.month, now.day, now.hour, now.minute, now.second))
             output.replies.append(Send(gt06.answer(packet, content)))
             return

@@ -154,13 +154,13 @@ def _civil(fields: tuple[int, ...]) -> int | None:
 
 
 def encode_time(local_ms: int | None, *, bcd: bool = False) -> bytes:
-    """Six bytes of a wall clock time; zeros for None. Raises LocalProtocolError outside 2000..2099."""
+    """Six bytes of a wall clock time; zeros for None and outside 2000..2099 (a clock that was never set must not stop a confirmation)."""
     if local_ms is None:
         return bytes(6)
     civil = _gmtime(local_ms // 1000)
     fields = (civil[5], civil[4], civil[3], civil[2], civil[1], civil[0] - 2000)
     if not 0 <= fields[5] <= 99:
-        raise LocalProtocolError(f"year 2000..2099 expected, got {civil[0]}")
+        return bytes(6)
     return bytes(int(str(f), 16) for f in fields) if bcd else bytes(fields)
 
 
