@@ -195,6 +195,8 @@ def clock_text(ms: int) -> str:
 
 def render(event: Event) -> str:
     body = event.body
+    if isinstance(body, Measurement):
+        return f"{clock_text(event.at_ms)} {event.device.removeprefix('rule:')} {body.quantity.value}={body.value:g}"
     assert isinstance(body, Occurrence)
     severity = body.severity if body.severity is not None else OCCURRENCES[body.kind].severity
     words = [clock_text(event.at_ms), event.device.removeprefix("rule:"), body.kind.value, body.state.value]
