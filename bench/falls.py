@@ -75,7 +75,7 @@ def measure_place(place: str) -> dict[str, Any]:
     trials = read_trials(path)
     scores, ensembles, names = cross_validate(trials)
     is_fall, people = np.array([trial.is_fall for trial in trials]), np.array([trial.person for trial in trials])
-    cuts = cuts_by_person(scores, is_fall, people, place=place)
+    cuts = cuts_by_person(scores, is_fall, people)
     limits = np.array([cuts[person] for person in people])
     for name, distort in DISTORTIONS.items():
         roll = np.random.default_rng(7)

@@ -75,7 +75,7 @@ def clipped(windows: Array) -> Array:
 
 def names() -> list[str]:
     """One name per feature, in order."""
-    found = [f"{what}_{part}" for part in range(len(PARTS)) for what in ("mean", "sd", "min", "max", "jerk", "axes", "turn")]
+    found = [f"{what}_{part}" for what in ("mean", "sd", "min", "max", "jerk", "axes", "shake") for part in range(len(PARTS))]
     found += [f"angle_{first}{second}" for first, second in PAIRS]
     found += ["below_06", "below_08", "above_18", "above_25", "above_38", "top3", "peaks", "busy", "before_ratio", "after_ratio"]
     found += ["dip", "dip_gap", "speed", "still_after", "still_sd", "gravity_after", "busy_before", "late_top", "early_top", "swing"]
@@ -91,23 +91,30 @@ def features(windows: Array) -> Array:
     norm = np.sqrt((cut * cut).sum(-1))
     steps = np.diff(cut, axis=1)
     jerk = np.sqrt((steps * steps).sum(-1))
+    starts = np.array([begin for begin, _ in PARTS])
+    counts = np.array([end - begin for begin, end in PARTS], dtype=float)
+    # One call over all parts each: on windows this small the calls cost more than the numbers.
+    mean = np.add.reduceat(norm, starts, axis=1) / counts
+    spread = np.add.reduceat(norm * norm, starts, axis=1) / counts - mean * mean
+    centre = np.add.reduceat(cut, starts, axis=1) / counts[:, None]
+    axes = np.add.reduceat(cut * cut, starts, axis=1) / counts[:, None] - centre * centre
+    blocks = [
+        mean,
+        np.sqrt(np.maximum(spread, 0.0)),
+        np.minimum.reduceat(norm, starts, axis=1),
+        np.maximum.reduceat(norm, starts, axis=1),
+        np.maximum.reduceat(jerk, starts, axis=1),
+        np.sqrt(np.maximum(axes, 0.0)).sum(-1),
+        np.add.reduceat(jerk, starts, axis=1) / counts,
+    ]
+    unit = centre / np.maximum(np.sqrt((centre * centre).sum(-1, keepdims=True)), 1e-3)
+    first, second = np.array(PAIRS).T
+    blocks.append(np.degrees(np.arccos(np.clip((unit[:, first] * unit[:, second]).sum(-1), -1.0, 1.0))))
     columns: list[Array] = []
-    means = []
-    for begin, end in PARTS:
-        part, vectors = norm[:, begin:end], cut[:, begin:end]
-        mean = vectors.mean(1)
-        means.append(mean)
-        spread = vectors - mean[:, None]
-        bumps = jerk[:, begin : end - 1]
-        columns += [part.mean(1), part.std(1), part.min(1), part.max(1), bumps.max(1)]
-        columns += [np.sqrt((spread * spread).mean(1)).sum(1), bumps.mean(1)]
-    unit = [mean / np.maximum(np.sqrt((mean * mean).sum(1, keepdims=True)), 1e-3) for mean in means]
-    for first, second in PAIRS:
-        columns.append(np.degrees(np.arccos(np.clip((unit[first] * unit[second]).sum(1), -1.0, 1.0))))
     columns += _impact(norm)
-    columns += _course(cut, norm, unit)
-    columns += _turning(cut, norm, unit[0])
-    return np.stack(columns, axis=1)
+    columns += _course(cut, norm, unit[:, 0])
+    columns += _turning(cut, norm, unit[:, 0])
+    return np.concatenate([*blocks, np.stack(columns, axis=1)], axis=1)
 
 
 def _impact(norm: Array) -> list[Array]:
@@ -133,14 +140,14 @@ def _impact(norm: Array) -> list[Array]:
     ]
 
 
-def _course(cut: Array, norm: Array, unit: list[Array]) -> list[Array]:
+def _course(cut: Array, norm: Array, upright: Array) -> list[Array]:
     """What came before and after: dip, speed gained downwards, rest."""
     import numpy as np
 
     step = 1.0 / GRID_HZ
     before = norm[:, BEFORE - 24 : BEFORE]
     lowest = before.argmin(1)
-    down = 1.0 - (cut[:, BEFORE - 24 : BEFORE] * unit[0][:, None]).sum(-1)
+    down = 1.0 - (cut[:, BEFORE - 24 : BEFORE] * upright[:, None]).sum(-1)
     after = np.abs(norm[:, BEFORE + 30 :] - 1.0)
     swing = np.abs(np.diff(cut[:, BEFORE + 20 :], axis=1)).sum(-1)
     return [

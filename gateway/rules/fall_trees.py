@@ -20,7 +20,7 @@ from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.rules.fall_features import features, names, window
+from gateway.rules.fall_features import AFTER, features, names, window
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,8 +66,11 @@ class FallTrees:
         """
         import numpy as np
 
-        last = len(stream) - 1
-        windows = [window(stream, min(max(index + shift, 0), last)) for index in places for shift in SHIFTS]
+        windows = []
+        for index in places:
+            # What lies behind the window is cut off: the verdict must not depend on how late it is asked for.
+            known = stream[: index + AFTER + 1]
+            windows += [window(known, min(max(index + shift, 0), len(known) - 1)) for shift in SHIFTS]
         found: Array = self.log_odds(features(np.stack(windows))).reshape(len(places), len(SHIFTS)).mean(1) - self.cut
         return found
 

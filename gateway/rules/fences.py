@@ -31,14 +31,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from drivers.vocabulary import Datum
 from gateway.rules import schedule as times
-from gateway.rules.contract import Faults
+from gateway.rules.contract import Faults, Values
 from gateway.rules.datum import to_wgs84
+from gateway.rules.geofence_state import scale_at
 from gateway.rules.geometry import Circle, Corridor, GeometryError, Grid, Polygon, Shape
 
 Point = tuple[float, float]
@@ -203,6 +204,13 @@ class Area:
         return min([*edges, *([change] if change is not None else [])], default=None)
 
 
+class Plan(NamedTuple):
+    """What a fix in one cell concerns, and the metres of a degree of longitude there."""
+
+    areas: tuple[Area, ...]
+    scale: float
+
+
 class FenceSet:
     """All fences of one person: its own, and those of its site or group through the grid they share."""
 
@@ -214,19 +222,19 @@ class FenceSet:
         self.allowed = [area for area in (*own, *shared.areas) if area.fence.kind == "allowed"]
         # Of two with one name the person's own counts.
         self.by_name = {area.name: area for area in (*shared.areas, *own) if area.fence.kind != "allowed"}
-        self._plans: dict[tuple[int, int], tuple[Area, ...]] = {}
+        self._plans: dict[tuple[int, int], Plan] = {}
 
-    def watched(self, lat: float, lon: float) -> tuple[Area, ...]:
+    def watched(self, lat: float, lon: float) -> Plan:
         """The fences that a fix here says something about; all others are far on the allowed side."""
         cell = (int(lat * _CELL), int(lon * _CELL))
         plan = self._plans.get(cell)
         if plan is None:
             if len(self._plans) >= _MOST_CELLS:
                 self._plans.clear()
-            plan = self._plans[cell] = self._plan(lat, lon)
+            plan = self._plans[cell] = Plan(self._near(lat, lon), scale_at(lat))
         return plan
 
-    def _plan(self, lat: float, lon: float) -> tuple[Area, ...]:
+    def _near(self, lat: float, lon: float) -> tuple[Area, ...]:
         near = [*self._shared.near(lat, lon), *self._own]
         limit_m = -DEEP_M - 2 * _CELL_M
         return tuple(area for area in near if self.by_name[area.name] is area and area.beyond_m(lat, lon) > limit_m)
@@ -248,25 +256,45 @@ class SharedAreas:
         return [*(self._forbidden[number] for number in self._grid.near(lat, lon)), *self._safe]
 
 
+class Kept(NamedTuple):
+    """What a position needs of the settings of one person, ready for use."""
+
+    values: Values
+    fences: FenceSet
+    is_empty: bool
+    late_ms: int
+    return_p: float
+    missed: int
+    unknown_ms: int
+
+
 class FenceBook:
     """Compiled fences by person, made when first asked for and again when the settings changed. Pure: a memo, no memory."""
 
     _MOST = 100_000
 
     def __init__(self) -> None:
-        self._sets: dict[str, tuple[list[Fence], list[Fence], str, FenceSet]] = {}
+        self._kept: dict[str, Kept] = {}
         self._shared: dict[tuple[int, str], tuple[list[Fence], SharedAreas]] = {}
 
-    def of(self, key: str, own: list[Fence], areas: list[Fence], zone: str) -> FenceSet:
-        """The fences of a person; `own` and `areas` are the lists of the settings themselves."""
-        found = self._sets.get(key)
-        if found is not None and found[0] is own and found[1] is areas and found[2] == zone:
-            return found[3]
-        if len(self._sets) >= self._MOST:
-            self._sets.clear()
-        fences = FenceSet([Area(fence, zone) for fence in own], self._areas(areas, zone))
-        self._sets[key] = (own, areas, zone, fences)
-        return fences
+    def of(self, key: str, values: Values) -> Kept:
+        """The fences of a person under the settings in force."""
+        found = self._kept.get(key)
+        if found is not None and found.values is values:
+            return found
+        if len(self._kept) >= self._MOST:
+            self._kept.clear()
+        own, areas, zone = values["fence"], values["area"], values["zone"]
+        found = self._kept[key] = Kept(
+            values=values,
+            fences=FenceSet([Area(fence, zone) for fence in own], self._areas(areas, zone)),
+            is_empty=not own and not areas,
+            late_ms=values["late_min"] * times.MINUTE_MS,
+            return_p=values["return_p"],
+            missed=values["missed_reports"],
+            unknown_ms=values["unknown_min"] * times.MINUTE_MS,
+        )
+        return found
 
     def _areas(self, areas: list[Fence], zone: str) -> SharedAreas:
         found = self._shared.get((id(areas), zone))

@@ -18,19 +18,19 @@ more often. Someone accompanied (event SUPPRESSED, detail `accompanied 3`, hours
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from drivers.api import Command, Verb
 from drivers.events import DeviceHealth, Event, Occurrence, Position
 from drivers.vocabulary import Datum, OccurrenceKind, Severity, Source, State, TimeQuality
 from gateway.rules import geofence_state as belief
 from gateway.rules.contract import Context, Decision, Directory, Setting, Topic, is_rule_event, owner
 from gateway.rules.datum import to_wgs84
-from gateway.rules.fences import Area, Fence, FenceBook, FenceSet, fence_faults
+from gateway.rules.fences import Area, Fence, FenceBook, FenceSet, Kept, fence_faults
 from gateway.rules.geofence_state import Evidence, GeofenceState, Watch
 from gateway.rules.schedule import HOUR_MS, MINUTE_MS, local_ms, minute_of_day, next_at, parse_minute
 
 _K = OccurrenceKind
+_WGS84 = Datum.WGS84
+_UNTIMED = (TimeQuality.RECEIVED, TimeQuality.SUSPECT)
 FUTURE_MS = 300_000
 """A fix from further in the future than this is dated by its receipt."""
 GROW_TIMES, GROW_M, ANEW_M, BORDER_M = 2.0, 50.0, 25.0, 10.0
@@ -74,11 +74,12 @@ class GeofenceRule:
     def apply(self, state: GeofenceState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""
         values = context.settings
-        if not values["fence"] and not values["area"]:
+        kept = self._book.of(context.key, values)
+        if kept.is_empty:
             return None
         body = event.body
         if isinstance(body, Position):
-            return self._position(state, event, body, context)
+            return self._position(state, event, body, context, kept=kept)
         if isinstance(body, DeviceHealth):
             is_low = body.battery_low or (body.battery_percent is not None and body.battery_percent <= values["battery_pct"])
             return _peril(state, event, "low battery outside", context) if is_low else None
@@ -117,35 +118,34 @@ class GeofenceRule:
         return decision
 
     def _fences(self, context: Context) -> FenceSet:
-        values = context.settings
-        return self._book.of(context.key, values["fence"], values["area"], values["zone"])
+        return self._book.of(context.key, context.settings).fences
 
-    def _position(self, state: GeofenceState, event: Event, body: Position, context: Context) -> Decision | None:
+    def _position(self, state: GeofenceState, event: Event, body: Position, context: Context, *, kept: Kept) -> Decision | None:
         if body.lat is None or body.lon is None or not body.valid:
             return None
-        lat, lon = (body.lat, body.lon) if body.datum is Datum.WGS84 else to_wgs84(body.lat, body.lon, body.datum)
-        fences = self._fences(context)
+        lat, lon = (body.lat, body.lon) if body.datum is _WGS84 else to_wgs84(body.lat, body.lon, body.datum)
+        fences = kept.fences
         at_ms, late_ms = _fix_time(state, event, body, context)
-        is_history = late_ms > context.settings["late_min"] * MINUTE_MS
+        is_history = late_ms > kept.late_ms
         decision = Decision()
         if is_history:
             decision.add(self._history(state, event, body, context, place=(lat, lon)))
         if at_ms <= state.fix_ms:
             return decision
         if not is_history:
-            self._heard(state, event, decision, context)
-        found = belief.weigh(state, body, lat, lon, at_ms)
+            _heard(state, event, decision, context, kept=kept)
+        plan, scale = fences.watched(lat, lon)
+        found = belief.weigh(state, body, lat, lon, at_ms=at_ms, scale=scale)
         is_first = not state.fix_ms
         state.fix_ms, state.last = at_ms, event.id
-        plan: Iterable[Area] = fences.watched(lat, lon)
         if state.watches:
             known = {area.name for area in plan}
-            plan = [*plan, *(fences.by_name[name] for name in state.watches if name not in known and name in fences.by_name)]
+            plan = (*plan, *(fences.by_name[name] for name in state.watches if name not in known and name in fences.by_name))
         worst = belief.FLOOR
         for area in plan:
             beyond_m = area.beyond_m(lat, lon)
             watch = state.watches.get(area.name)
-            if watch is None and not area.fence.dwell_min and beyond_m < -4.0 * found.sigma_m:
+            if watch is None and beyond_m < -4.0 * found.sigma_m and not area.fence.dwell_min:
                 continue
             watch = watch or Watch(belief.FIRST if is_first else belief.FLOOR)
             if fences.allowed and area.sign > 0:
@@ -156,7 +156,7 @@ class GeofenceRule:
             self._follow(state, area, watch, found, context, decision=decision, beyond_m=beyond_m, is_history=is_history)
             _keep(state, area.name, watch)
         belief.rest(state, found, lat, lon, worst)
-        if worst > context.settings["return_p"] and not is_history:
+        if worst > kept.return_p and not is_history:
             decision.commands += _live(state, event, context)
         return decision
 
@@ -313,22 +313,6 @@ class GeofenceRule:
         body = Occurrence(kind=_K.NOT_BACK, state=State.START, severity=severity, place=area.name, detail=detail, explain=why)
         return Decision([context.event(body, cause=state.last)])
 
-    def _heard(self, state: GeofenceState, event: Event, decision: Decision, context: Context) -> None:
-        """A usable fix has come: learn the usual silence, take back what was told of an earlier one."""
-        values = context.settings
-        now = context.steady_ms
-        gap_ms = min(now - state.seen_ms, 60 * MINUTE_MS) if state.seen_ms else 0
-        state.seen_ms, state.gap_ms = now, max(int(state.gap_ms * GAP_FADE), gap_ms)
-        if state.unknown:
-            why = context.why(settings=("missed_reports",))
-            body = Occurrence(kind=_K.GEOFENCE_UNKNOWN, state=State.END, place=state.unknown, explain=why)
-            decision.events.append(context.event(body))
-            state.unknown = ""
-        if values["missed_reports"]:
-            facts = context.directory.device(event.device)
-            told_ms = int(facts.interval_s * 1000) if facts is not None and facts.interval_s else state.gap_ms
-            state.timers["unknown"] = now + max(values["missed_reports"] * told_ms, values["unknown_min"] * MINUTE_MS)
-
     def _unknown(self, state: GeofenceState, fences: FenceSet, context: Context) -> Decision | None:
         holidays = _holidays(context)
         watching = [area for area in fences.by_name.values() if area.sign > 0 and area.is_active(context.now.ms, holidays)]
@@ -352,7 +336,7 @@ class GeofenceRule:
             return None
         decision = Decision()
         at_ms = event.at_ms + state.offset_ms
-        for area in self._fences(context).watched(*place):
+        for area in self._fences(context).watched(*place).areas:
             beyond_m = area.beyond_m(*place)
             watch = state.watches.get(area.name) or Watch()
             is_clear = beyond_m > max(30.0, 2.0 * (body.accuracy_m or belief.NO_ACCURACY_M))
@@ -398,12 +382,29 @@ class GeofenceRule:
         return decision
 
 
+def _heard(state: GeofenceState, event: Event, decision: Decision, context: Context, *, kept: Kept) -> None:
+    """A usable fix has come: learn the usual silence, take back what was told of an earlier one."""
+    now = context.steady_ms
+    gap_ms = min(now - state.seen_ms, 60 * MINUTE_MS) if state.seen_ms else 0
+    state.seen_ms, state.gap_ms = now, max(int(state.gap_ms * GAP_FADE), gap_ms)
+    if state.unknown:
+        body = Occurrence(kind=_K.GEOFENCE_UNKNOWN, state=State.END, place=state.unknown, explain=context.why(settings=("missed_reports",)))
+        decision.events.append(context.event(body))
+        state.unknown = ""
+    if kept.missed:
+        facts = context.directory.device(event.device)
+        told_ms = int(facts.interval_s * 1000) if facts is not None and facts.interval_s else state.gap_ms
+        state.timers["unknown"] = now + max(kept.missed * told_ms, kept.unknown_ms)
+
+
 def _fix_time(state: GeofenceState, event: Event, body: Position, context: Context) -> tuple[int, int]:
     """When the fix was taken, and how late it came. Learns a constant error of the device's clock."""
     now_ms = context.now.ms
-    if event.time_quality in (TimeQuality.RECEIVED, TimeQuality.SUSPECT) or event.at_ms > now_ms + FUTURE_MS:
-        return now_ms, 0
     lag_ms = now_ms - event.at_ms
+    if event.time_quality in _UNTIMED or lag_ms < -FUTURE_MS:
+        return now_ms, 0
+    if 0 <= lag_ms < FUTURE_MS and not state.offset_ms and not state.lag_count:
+        return event.at_ms, lag_ms
     is_apart = context.steady_ms - state.seen_ms >= 30_000
     if not body.stored and is_apart:
         is_same = abs(lag_ms - state.lag_ms) < 30_000 and lag_ms > FUTURE_MS

@@ -27,7 +27,7 @@ BACK_S = 4.4 * HOUR_S
 FLOOR, CEILING, FIRST = 0.016, 0.999, 0.05
 """Bounds of the belief and its start: a person may be out from the first fix on."""
 WRONG, WRONG_JUMP, WRONG_REST, WRONG_WIFI, WRONG_CELL = 0.0014, 0.015, 0.0064, 0.005, 0.65
-JUMP_MPS, REST_JUMP_M, REST_MPS = 0.96, 230.0, 0.63
+JUMP_MPS, REST_JUMP_M, REST_KMH = 0.96, 230.0, 0.63 * 3.6
 LEAST_M, LEAST_WIFI_M, LEAST_CELL_M, NO_ACCURACY_M = 6.0, 25.0, 1200.0, 20.0
 GOOD_M = 6.0
 """Fixes that claim better are taken as independent of one another."""
@@ -36,6 +36,8 @@ DRIFT_S, DRIFT_MOVING_S = 270.0, 9.0
 SPREAD_UP, SPREAD_DOWN, SPREAD_LOW, SPREAD_HIGH, SPREAD_STEP = 0.12, 0.0125, 1.0, 3.6, 9.0
 ANCHOR_STEP = 0.1
 _M_PER_DEG = 111_195.0
+_GNSS, _CELL, _NONE = Source.GNSS, Source.CELL, Source.NONE
+"""Members as names of the module: looking one up in its class costs more than the comparison."""
 _SQRT2 = sqrt(2.0)
 
 
@@ -82,62 +84,70 @@ class GeofenceState(RuleState):
 
 
 class Evidence:
-    """What one fix is worth: error `sigma_m`, chance `wrong`, `weight` 0..1, and the pace of the wearer."""
+    """What one fix is worth: error `sigma_m`, chance `wrong`, time in which its error drifts (0: independent), pace of the wearer."""
 
-    __slots__ = ("is_moving", "is_resting", "sigma_m", "source", "span_s", "weight", "wrong")
+    is_moving = False
+    is_resting = False
+    sigma_m = LEAST_M
+    wrong = WRONG
+    drift_s = 0.0
 
     def __init__(self, source: Source, span_s: float) -> None:
         self.source = source
         self.span_s = span_s
-        self.is_moving = False
-        self.is_resting = False
-        self.sigma_m = LEAST_M
-        self.wrong = WRONG
-        self.weight = 1.0
 
 
-def weigh(state: GeofenceState, body: Position, lat: float, lon: float, at_ms: int) -> Evidence:
-    """The evidence of a fix; learns the spread and the place of rest."""
-    span_s = (at_ms - state.fix_ms) / 1000.0 if state.fix_ms else 60.0
-    found = Evidence(body.source, span_s)
-    accuracy = body.accuracy_m if body.accuracy_m and body.accuracy_m > 0 else None
-    if body.speed_kmh is not None and body.source is Source.GNSS:
-        found.is_moving = body.speed_kmh > REST_MPS * 3.6
-        found.is_resting = not found.is_moving
-    if body.source is Source.CELL or body.source is Source.NONE:
-        found.sigma_m, found.wrong = max(LEAST_CELL_M, accuracy or 0.0), WRONG_CELL
-    elif body.source is not Source.GNSS:
-        found.sigma_m, found.wrong = max(LEAST_WIFI_M, accuracy or 50.0), WRONG_WIFI
-    else:
-        _weigh_gnss(state, found, accuracy or NO_ACCURACY_M, (lat, lon), at_ms)
+def weigh(state: GeofenceState, body: Position, lat: float, lon: float, *, at_ms: int, scale: float) -> Evidence:
+    """The evidence of a fix; learns the spread. `scale`: metres of a degree of longitude here."""
+    source = body.source
+    found = Evidence(source, (at_ms - state.fix_ms) / 1000.0 if state.fix_ms else 60.0)
+    claimed_m = body.accuracy_m
+    if claimed_m is not None and not claimed_m > 0.0:
+        claimed_m = None
+    if source is _GNSS:
+        if body.speed_kmh is not None:
+            if body.speed_kmh > REST_KMH:
+                found.is_moving = True
+            else:
+                found.is_resting = True
+        _weigh_gnss(state, found, claimed_m or NO_ACCURACY_M, (lat, lon, scale), at_ms)
         return found
-    found.weight = 1.0 - exp(-span_s / DRIFT_S)
+    found.drift_s = DRIFT_S
+    if source is _CELL or source is _NONE:
+        found.sigma_m, found.wrong = max(LEAST_CELL_M, claimed_m or 0.0), WRONG_CELL
+    else:
+        found.sigma_m, found.wrong = max(LEAST_WIFI_M, claimed_m or 50.0), WRONG_WIFI
     return found
 
 
-def _weigh_gnss(state: GeofenceState, found: Evidence, claimed_m: float, place: tuple[float, float], at_ms: int) -> None:
-    lat, lon = place
-    scale = _M_PER_DEG * cos(radians(lat))
+def _weigh_gnss(state: GeofenceState, found: Evidence, claimed_m: float, place: tuple[float, float, float], at_ms: int) -> None:
+    lat, lon, scale = place
     if state.gnss_ms:
         jump_m = hypot(wrapped(lon - state.lon) * scale, (lat - state.lat) * _M_PER_DEG)
-        if jump_m > JUMP_MPS * max(1.0, (at_ms - state.gnss_ms) / 1000.0):
+        if jump_m > JUMP_MPS and jump_m > JUMP_MPS * (at_ms - state.gnss_ms) / 1000.0:
             found.wrong = WRONG_JUMP
-        if found.is_resting and jump_m > REST_JUMP_M:
-            found.wrong = max(found.wrong, WRONG_REST)
-    found.sigma_m = max(LEAST_M, sqrt(state.spread) * claimed_m)
+        elif jump_m > REST_JUMP_M and found.is_resting:
+            found.wrong = WRONG_REST
+    spread = state.spread
+    sigma_m = sqrt(spread) * claimed_m
+    if sigma_m > LEAST_M:
+        found.sigma_m = sigma_m
     if claimed_m > GOOD_M:
-        found.weight = 1.0 - exp(-found.span_s / (DRIFT_MOVING_S if found.is_moving else DRIFT_S))
+        found.drift_s = DRIFT_MOVING_S if found.is_moving else DRIFT_S
     if state.has_anchor and not found.is_moving:
-        off_m = hypot(wrapped(lon - state.anchor_lon) * scale, (lat - state.anchor_lat) * _M_PER_DEG)
-        ratio = min(off_m * off_m / (2.0 * max(LEAST_M, claimed_m) ** 2), SPREAD_STEP)
-        step = SPREAD_UP if ratio > state.spread else SPREAD_DOWN
-        state.spread = min(max(state.spread + step * (ratio - state.spread), SPREAD_LOW), SPREAD_HIGH)
+        east, north = wrapped(lon - state.anchor_lon) * scale, (lat - state.anchor_lat) * _M_PER_DEG
+        least_m = claimed_m if claimed_m > LEAST_M else LEAST_M
+        ratio = (east * east + north * north) / (2.0 * least_m * least_m)
+        if ratio > spread:
+            state.spread = min(spread + SPREAD_UP * (min(ratio, SPREAD_STEP) - spread), SPREAD_HIGH)
+        elif spread > SPREAD_LOW:
+            state.spread = max(spread + SPREAD_DOWN * (ratio - spread), SPREAD_LOW)
     state.lat, state.lon, state.gnss_ms = lat, lon, at_ms
 
 
 def rest(state: GeofenceState, found: Evidence, lat: float, lon: float, worst: float) -> None:
     """Move the place of rest; `worst` is the highest belief of all fences: in doubt nothing is learnt."""
-    if found.source is Source.CELL:
+    if found.source is _CELL:
         return
     if worst >= 0.2:
         if found.is_moving or worst > 0.9:
@@ -146,7 +156,7 @@ def rest(state: GeofenceState, found: Evidence, lat: float, lon: float, worst: f
     if not state.has_anchor:
         state.anchor_lat, state.anchor_lon, state.has_anchor = lat, lon, True
         return
-    step = 0.5 if found.is_moving else ANCHOR_STEP * min(1.0, (30.0 / found.sigma_m) ** 2)
+    step = 0.5 if found.is_moving else ANCHOR_STEP if found.sigma_m <= 30.0 else ANCHOR_STEP * (30.0 / found.sigma_m) ** 2
     state.anchor_lat += step * (lat - state.anchor_lat)
     state.anchor_lon = wrapped(state.anchor_lon + step * wrapped(lon - state.anchor_lon))
 
@@ -157,8 +167,14 @@ def believe(p: float, beyond_m: float, found: Evidence) -> float:
     p += (1.0 - p) * (1.0 - exp(-found.span_s / go_s)) - p * (1.0 - exp(-found.span_s / BACK_S))
     out = 0.5 * erfc(-beyond_m / (found.sigma_m * _SQRT2))
     right, blind = 1.0 - found.wrong, found.wrong / 2.0
-    odds = log(p / (1.0 - p)) + found.weight * log((right * out + blind) / (right * (1.0 - out) + blind))
+    weight = 1.0 - exp(-found.span_s / found.drift_s) if found.drift_s else 1.0
+    odds = log(p / (1.0 - p)) + weight * log((right * out + blind) / (right * (1.0 - out) + blind))
     return min(max(1.0 / (1.0 + exp(-odds)), FLOOR), CEILING)
+
+
+def scale_at(lat: float) -> float:
+    """Metres of a degree of longitude."""
+    return _M_PER_DEG * cos(radians(lat))
 
 
 def wrapped(lon: float) -> float:

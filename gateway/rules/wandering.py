@@ -20,7 +20,7 @@ import msgspec
 
 from drivers.events import Event, Occurrence, Position
 from drivers.vocabulary import Datum, OccurrenceKind, Severity, Source
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event, owner
+from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, Values, is_rule_event, owner
 from gateway.rules.datum import to_wgs84
 from gateway.rules.geofence_state import wrapped
 from gateway.rules.geometry import GeometryError, Plane
@@ -111,7 +111,7 @@ class WanderingRule:
             self._tell(state, "lapping", found, decision, context)
         elif found.reversals >= values["reversals"]:
             self._tell(state, "pacing", found, decision, context)
-        elif found.length_m >= values["random_m"] and found.length_m > values["random_ratio"] * max(found.net_m, found.extent_m):
+        elif _is_random(found, values):
             self._tell(state, "random", found, decision, context)
         return decision if decision.events else None
 
@@ -151,6 +151,12 @@ class WanderingRule:
         if marks[1] in fresh and "place" not in state.marks and not any(cell in state.cells for cell in around):
             state.marks.append("place")
             decision.events.append(_notice("unusual place", context, names=("habit_days",), numbers=numbers))
+
+
+def _is_random(found: Shape, values: Values) -> bool:
+    """Long, leading nowhere, and not on the way to a lap."""
+    is_long = found.length_m >= values["random_m"] and found.length_m > values["random_ratio"] * max(found.net_m, found.extent_m)
+    return is_long and abs(found.turns) < 1.2
 
 
 def measure(path: list[tuple[int, float, float]]) -> Shape:
