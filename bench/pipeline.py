@@ -26,7 +26,11 @@ DEVICES, BATCH, SECONDS = 50, 20, 4.0
 
 def measure() -> dict[str, Any]:
     """With and without rules."""
-    return {"unit": "us CPU per event; events per second", "plain": asyncio.run(run(rules=False)), "with_rules": asyncio.run(run(rules=True))}
+    return {
+        "unit": "us CPU per event; events per second",
+        "plain": asyncio.run(run(rules=False)),
+        "with_rules": asyncio.run(run(rules=True)),
+    }
 
 
 async def run(*, rules: bool) -> dict[str, float]:
@@ -65,7 +69,11 @@ async def run(*, rules: bool) -> dict[str, float]:
         await store.close()
         spent, wall = time.process_time() - cpu, time.monotonic() - begun
         assert pipeline.counts.balanced
-    return {"us_per_event": round(spent / events * 1e6, 1), "events_per_s": round(events / wall), "events_per_frame": round(events / number, 2)}
+    return {
+        "us_per_event": round(spent / events * 1e6, 1),
+        "events_per_s": round(events / wall),
+        "events_per_frame": round(events / number, 2),
+    }
 
 
 def frame(device: int, number: int) -> bytes:
