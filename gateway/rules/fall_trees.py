@@ -55,7 +55,7 @@ class FallTrees:
 
     def log_odds(self, rows: Array) -> Array:
         """Feature rows [n, f] as log-odds [n]."""
-        bits = rows[:, self.feature] > self.threshold
+        bits = rows.take(self.feature, axis=1) > self.threshold
         found: Array = self.bias + self.leaf[self._rows, bits @ self._bits].sum(1)
         return found
 

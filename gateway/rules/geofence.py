@@ -36,7 +36,8 @@ FUTURE_MS = 300_000
 GROW_TIMES, GROW_M, ANEW_M, BORDER_M = 2.0, 50.0, 25.0, 10.0
 """Told again: more than twice as far as when last told and 50 m more, or 25 m farther after having been within 10 m of the border."""
 LIVE_EVERY_MS = 600_000
-GAP_FADE = 0.98
+GAP_FADE = 0.95
+"""Per look at the clock (half an hour): one long silence is forgotten within a day."""
 IDLE_MS = 900_000
 LATE_MIN = 10
 """A timer for a wall time that comes later than this means that the clock was set: the time is looked up anew."""
@@ -78,7 +79,7 @@ class GeofenceRule:
         if kept.is_empty:
             return None
         body = event.body
-        if isinstance(body, Position):
+        if type(body) is Position:
             return self._position(state, event, body, context, kept=kept)
         if isinstance(body, DeviceHealth):
             is_low = body.battery_low or (body.battery_percent is not None and body.battery_percent <= values["battery_pct"])
@@ -133,11 +134,11 @@ class GeofenceRule:
         if at_ms <= state.fix_ms:
             return decision
         if not is_history:
-            _heard(state, event, decision, context, kept=kept)
+            _heard(state, decision, context, kept=kept)
         plan, scale = fences.watched(lat, lon)
         found = belief.weigh(state, body, lat, lon, at_ms=at_ms, scale=scale)
         is_first = not state.fix_ms
-        state.fix_ms, state.last = at_ms, event.id
+        state.fix_ms, state.last, state.device = at_ms, event.id, event.device
         if state.watches:
             known = {area.name for area in plan}
             plan = (*plan, *(fences.by_name[name] for name in state.watches if name not in known and name in fences.by_name))
@@ -314,6 +315,17 @@ class GeofenceRule:
         return Decision([context.event(body, cause=state.last)])
 
     def _unknown(self, state: GeofenceState, fences: FenceSet, context: Context) -> Decision | None:
+        """The timer is not moved with every fix; here it is seen whether the silence is long enough."""
+        values = context.settings
+        if not values["missed_reports"] or state.unknown:
+            return None
+        facts = context.directory.device(state.device)
+        usual_ms = int(facts.interval_s * 1000) if facts is not None and facts.interval_s else state.gap_ms
+        due_ms = state.seen_ms + max(values["missed_reports"] * usual_ms, values["unknown_min"] * MINUTE_MS)
+        state.gap_ms = int(state.gap_ms * GAP_FADE)
+        if context.steady_ms < due_ms:
+            state.timers["unknown"] = due_ms
+            return None
         holidays = _holidays(context)
         watching = [area for area in fences.by_name.values() if area.sign > 0 and area.is_active(context.now.ms, holidays)]
         if not watching:
@@ -382,19 +394,18 @@ class GeofenceRule:
         return decision
 
 
-def _heard(state: GeofenceState, event: Event, decision: Decision, context: Context, *, kept: Kept) -> None:
+def _heard(state: GeofenceState, decision: Decision, context: Context, *, kept: Kept) -> None:
     """A usable fix has come: learn the usual silence, take back what was told of an earlier one."""
     now = context.steady_ms
-    gap_ms = min(now - state.seen_ms, 60 * MINUTE_MS) if state.seen_ms else 0
-    state.seen_ms, state.gap_ms = now, max(int(state.gap_ms * GAP_FADE), gap_ms)
+    if state.seen_ms and now - state.seen_ms > state.gap_ms:
+        state.gap_ms = min(now - state.seen_ms, HOUR_MS)
+    state.seen_ms = now
     if state.unknown:
-        body = Occurrence(kind=_K.GEOFENCE_UNKNOWN, state=State.END, place=state.unknown, explain=context.why(settings=("missed_reports",)))
-        decision.events.append(context.event(body))
+        why = context.why(settings=("missed_reports",))
+        decision.events.append(context.event(Occurrence(kind=_K.GEOFENCE_UNKNOWN, state=State.END, place=state.unknown, explain=why)))
         state.unknown = ""
-    if kept.missed:
-        facts = context.directory.device(event.device)
-        told_ms = int(facts.interval_s * 1000) if facts is not None and facts.interval_s else state.gap_ms
-        state.timers["unknown"] = now + max(kept.missed * told_ms, kept.unknown_ms)
+    if kept.missed and "unknown" not in state.timers:
+        state.timers["unknown"] = now + kept.unknown_ms
 
 
 def _fix_time(state: GeofenceState, event: Event, body: Position, context: Context) -> tuple[int, int]:

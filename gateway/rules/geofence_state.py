@@ -20,8 +20,8 @@ from drivers.vocabulary import Source
 from gateway.rules.contract import RuleState
 
 HOUR_S = 3600.0
-GO_MOVING_S, GO_RESTING_S, GO_S = 0.5 * HOUR_S, 5.7 * HOUR_S, 4.0 * HOUR_S
-"""Mean time until somebody inside goes out: while the wristband reports movement, rest, or no speed."""
+GO_MOVING_S, GO_RESTING_S, GO_S = 0.35 * HOUR_S, 6.5 * HOUR_S, 4.0 * HOUR_S
+"""Mean time until somebody inside goes out: while the wristband reports movement (now or with the fix before), rest, or no speed."""
 BACK_S = 4.4 * HOUR_S
 """Mean time until somebody outside is back, for beliefs without news."""
 FLOOR, CEILING, FIRST = 0.016, 0.999, 0.05
@@ -58,17 +58,22 @@ class Watch(msgspec.Struct, omit_defaults=True):
 
 
 class GeofenceState(RuleState):
-    """One person. `fix_ms` time of the newest fix taken, `lat`, `lon` (WGS-84) and `gnss_ms` of the last satellite fix,
-    `anchor_*` where the wristband rests, `spread` squared ratio of real to claimed error there, `gap_ms` longest usual silence,
-    `offset_ms` the clock error of the device with the evidence for it, `unknown` fence whose whereabouts are told as unknown,
-    `escort_ms`, `live_ms` steady times: accompanied until, live mode asked at."""
+    """One person.
+
+    `fix_ms` time of the newest fix taken, with the event and device that brought it; `seen_ms` steady time of it. `lat`, `lon`
+    (WGS-84), `gnss_ms`, `was_moving` of the last satellite fix. `anchor_*` where the wristband rests, `spread` squared ratio of real
+    to claimed error there. `gap_ms` longest usual silence, `offset_ms` clock error of the device with the evidence for it. `unknown`
+    fence whose whereabouts are told as unknown. `escort_ms`, `live_ms` steady times: accompanied until, live mode asked at.
+    """
 
     fix_ms: int = 0
     seen_ms: int = 0
     last: str = ""
+    device: str = ""
     lat: float = 0.0
     lon: float = 0.0
     gnss_ms: int = 0
+    was_moving: bool = False
     anchor_lat: float = 0.0
     anchor_lon: float = 0.0
     has_anchor: bool = False
@@ -84,13 +89,15 @@ class GeofenceState(RuleState):
 
 
 class Evidence:
-    """What one fix is worth: error `sigma_m`, chance `wrong`, time in which its error drifts (0: independent), pace of the wearer."""
+    """What one fix is worth: error `sigma_m`, chance `wrong`, time in which its error drifts (0: independent), pace of the wearer;
+    `is_going`: moving now or with the fix before."""
 
     is_moving = False
     is_resting = False
     sigma_m = LEAST_M
     wrong = WRONG
     drift_s = 0.0
+    is_going = False
 
     def __init__(self, source: Source, span_s: float) -> None:
         self.source = source
@@ -100,6 +107,7 @@ class Evidence:
 def weigh(state: GeofenceState, body: Position, lat: float, lon: float, *, at_ms: int, scale: float) -> Evidence:
     """The evidence of a fix; learns the spread. `scale`: metres of a degree of longitude here."""
     source = body.source
+    was_moving = state.was_moving
     found = Evidence(source, (at_ms - state.fix_ms) / 1000.0 if state.fix_ms else 60.0)
     claimed_m = body.accuracy_m
     if claimed_m is not None and not claimed_m > 0.0:
@@ -111,7 +119,10 @@ def weigh(state: GeofenceState, body: Position, lat: float, lon: float, *, at_ms
             else:
                 found.is_resting = True
         _weigh_gnss(state, found, claimed_m or NO_ACCURACY_M, (lat, lon, scale), at_ms)
+        state.was_moving = found.is_moving
+        found.is_going = was_moving or found.is_moving
         return found
+    found.is_going = was_moving
     found.drift_s = DRIFT_S
     if source is _CELL or source is _NONE:
         found.sigma_m, found.wrong = max(LEAST_CELL_M, claimed_m or 0.0), WRONG_CELL
@@ -123,7 +134,8 @@ def weigh(state: GeofenceState, body: Position, lat: float, lon: float, *, at_ms
 def _weigh_gnss(state: GeofenceState, found: Evidence, claimed_m: float, place: tuple[float, float, float], at_ms: int) -> None:
     lat, lon, scale = place
     if state.gnss_ms:
-        jump_m = hypot(wrapped(lon - state.lon) * scale, (lat - state.lat) * _M_PER_DEG)
+        east = lon - state.lon
+        jump_m = hypot((east if -180.0 < east < 180.0 else wrapped(east)) * scale, (lat - state.lat) * _M_PER_DEG)
         if jump_m > JUMP_MPS and jump_m > JUMP_MPS * (at_ms - state.gnss_ms) / 1000.0:
             found.wrong = WRONG_JUMP
         elif jump_m > REST_JUMP_M and found.is_resting:
@@ -135,7 +147,8 @@ def _weigh_gnss(state: GeofenceState, found: Evidence, claimed_m: float, place: 
     if claimed_m > GOOD_M:
         found.drift_s = DRIFT_MOVING_S if found.is_moving else DRIFT_S
     if state.has_anchor and not found.is_moving:
-        east, north = wrapped(lon - state.anchor_lon) * scale, (lat - state.anchor_lat) * _M_PER_DEG
+        east, north = lon - state.anchor_lon, (lat - state.anchor_lat) * _M_PER_DEG
+        east = (east if -180.0 < east < 180.0 else wrapped(east)) * scale
         least_m = claimed_m if claimed_m > LEAST_M else LEAST_M
         ratio = (east * east + north * north) / (2.0 * least_m * least_m)
         if ratio > spread:
@@ -157,13 +170,17 @@ def rest(state: GeofenceState, found: Evidence, lat: float, lon: float, worst: f
         state.anchor_lat, state.anchor_lon, state.has_anchor = lat, lon, True
         return
     step = 0.5 if found.is_moving else ANCHOR_STEP if found.sigma_m <= 30.0 else ANCHOR_STEP * (30.0 / found.sigma_m) ** 2
+    east = lon - state.anchor_lon
     state.anchor_lat += step * (lat - state.anchor_lat)
-    state.anchor_lon = wrapped(state.anchor_lon + step * wrapped(lon - state.anchor_lon))
+    if -180.0 < east < 180.0:
+        state.anchor_lon += step * east
+    else:
+        state.anchor_lon = wrapped(state.anchor_lon + step * wrapped(east))
 
 
 def believe(p: float, beyond_m: float, found: Evidence) -> float:
     """The belief after a fix `beyond_m` metres on the wrong side (negative: on the right one)."""
-    go_s = GO_MOVING_S if found.is_moving else GO_RESTING_S if found.is_resting else GO_S
+    go_s = GO_MOVING_S if found.is_going else GO_RESTING_S if found.is_resting else GO_S
     p += (1.0 - p) * (1.0 - exp(-found.span_s / go_s)) - p * (1.0 - exp(-found.span_s / BACK_S))
     out = 0.5 * erfc(-beyond_m / (found.sigma_m * _SQRT2))
     right, blind = 1.0 - found.wrong, found.wrong / 2.0

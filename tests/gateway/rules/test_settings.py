@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gateway.rules import all_rules
@@ -115,3 +117,11 @@ def test_a_secret_is_never_shown() -> None:
     rules = all_rules()
     source = RuleSettings(rules, DIRECTORY, read_tables('[site.ladder]\nguardian_1 = "+861"', rules))
     assert source.of("ladder", "p").shown(["guardian_1"]) == {"guardian_1": "set (site)"}
+
+
+def test_the_sample_settings_fit_and_show_every_form_of_fence() -> None:
+    path = Path(__file__).resolve().parents[3] / "config" / "rules.example.toml"
+    tables = read_tables(path.read_text("utf-8"), all_rules(), file=path.name)
+    fences = tables["person", "r-0417"]["geofence"]["fence"] + tables["site", ""]["geofence"]["area"]
+    assert {fence.shape for fence in fences} == {"circle", "polygon", "corridor"}
+    assert {fence.kind for fence in fences} == {"safe", "forbidden", "allowed"}
