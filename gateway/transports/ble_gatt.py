@@ -25,6 +25,9 @@ CONNECT_S, PAIR_S, OPERATION_S = 20.0, 60.0, 10.0
 WAITING_OPERATIONS = 256
 """A driver that asks for more at once is broken; the rest is dropped and counted."""
 
+CONNECT_TRIES, RETRY_S = 3, 0.2
+"""The first connection to a device that has just woken up often breaks off at once, and it is awake for seconds only."""
+
 
 class GattSession:
     """One device. `find` gives what bleak needs to connect (`BleScanner.device`); `deliver` takes each frame, in order.
@@ -94,17 +97,21 @@ class GattSession:
             self._fail("not heard yet, it must advertise first")
             return
         limit = PAIR_S if pair else self._connect_s
-        client = BleakClient(device, disconnected_callback=self._on_gone, timeout=limit, pair=pair)
-        self._client = client
-        try:
-            async with asyncio.timeout(limit + 1):
-                await client.connect()
-        except Exception as error:
-            self._client = None
-            if not _is_radio(error):
-                raise
-            self._fail(f"{type(error).__name__}: {error}")
-            return
+        for attempt in range(1, CONNECT_TRIES + 1):
+            client = BleakClient(device, disconnected_callback=self._on_gone, timeout=limit, pair=pair)
+            self._client = client
+            try:
+                async with asyncio.timeout(limit + 1):
+                    await client.connect()
+                break
+            except Exception as error:
+                self._client = None
+                if not _is_radio(error):
+                    raise
+                if attempt == CONNECT_TRIES:
+                    self._fail(f"{type(error).__name__}: {error}")
+                    return
+            await asyncio.sleep(RETRY_S)
         self.counts["connects"] += 1
         self._said = ""
         self._tell("connected")

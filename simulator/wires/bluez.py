@@ -35,6 +35,8 @@ OBJECTS, PROPERTIES, BUS = "org.freedesktop.DBus.ObjectManager", "org.freedeskto
 
 BURST = 50
 """Signals between two cheap calls: dbus-fast kills its own connection when it sends into a full socket."""
+ANSWER_S = 0.02
+"""Time between Connected and the answer to Connect: the signal reaches clients on a connection of their own."""
 RESOLVE_S = 0.02
 """Time between Connected and ServicesResolved, as real stacks have it: clients must not rely on both at once."""
 
@@ -352,12 +354,12 @@ class VirtualBluez:
         self._monitors.get(self._adapter_of(message), set()).discard((str(message.sender), message.body[0]))
         return Message.new_method_return(message)
 
-    def _on_Connect(self, message: Message) -> Message:  # noqa: N802  # as above
+    def _on_Connect(self, message: Message) -> Message | None:  # noqa: N802  # as above
         device = self._device_of(message)
         if not device.services:
             return Message.new_error(message, "org.bluez.Error.Failed", "le-connection-abort-by-peer")
-        self._spawn(self._finish_connect(device))
-        return Message.new_method_return(message)
+        self._spawn(self._finish_connect(device, message))
+        return None
 
     def _on_Disconnect(self, message: Message) -> Message:  # noqa: N802  # as above
         device = self._device_of(message)
@@ -365,7 +367,7 @@ class VirtualBluez:
         asyncio.get_running_loop().call_soon(self._disconnect, device)
         return Message.new_method_return(message)
 
-    def _on_Pair(self, message: Message) -> Message:  # noqa: N802  # as above
+    def _on_Pair(self, message: Message) -> Message | None:  # noqa: N802  # as above
         device = self._device_of(message)
         device.properties["Paired"] = Variant("b", True)
         self._changed(device.path, DEVICE, {"Paired": Variant("b", True)})
@@ -413,10 +415,14 @@ class VirtualBluez:
 
     # How connections come and go.
 
-    async def _finish_connect(self, device: Device) -> None:
+    async def _finish_connect(self, device: Device, message: Message) -> None:
+        """Connected, then the answer, then the services: a client that hears the answer first takes the device for gone."""
         device.is_connected = True
         device.properties["Connected"] = Variant("b", True)
         self._changed(device.path, DEVICE, {"Connected": Variant("b", True)})
+        await asyncio.sleep(ANSWER_S)
+        assert self._bus is not None
+        self._bus.send(Message.new_method_return(message))
         await asyncio.sleep(RESOLVE_S)
         for path, interfaces in gatt_objects(device).items():
             self._signal("/", OBJECTS, "InterfacesAdded", "oa{sa{sv}}", [path, interfaces])
