@@ -287,7 +287,7 @@ class Peer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         wire = MqttWire("server")
-        with contextlib.suppress(ConnectionError):
+        try:
             while data := await reader.read(65536):
                 for packet in wire.receive(data):
                     self.seen.append(packet)
@@ -296,7 +296,10 @@ class Peer:
                             writer.transport.abort()
                         else:
                             writer.write(wire.send(reply))
-        writer.close()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
 
 
 async def test_the_window_is_kept_and_refilled() -> None:
@@ -424,9 +427,11 @@ async def test_a_refused_message_is_offered_again_and_poison_is_not(monkeypatch:
 
 async def test_a_broker_that_talks_nonsense_is_left_and_tried_again() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        await reader.read()
-        writer.close()
+        try:
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            await reader.read()
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server, running(NativeLink, server.sockets[0].getsockname()[1]) as (link, heard):

@@ -211,9 +211,11 @@ async def test_kodi_is_reached_over_tcp_and_its_red_key_calls_for_help(tmp_path:
 
     async def kodi(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b'{"jsonrpc":"2.0","method":"Other.sos","params":{"data":{"key":"red"},"sender":"anhu"}}')
-        while data := await reader.read(4096):
-            asked.append(data)
-        writer.close()
+        try:
+            while data := await reader.read(4096):
+                asked.append(data)
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(kodi, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
