@@ -79,9 +79,7 @@ port = {cloud.port}
             await platform.until(lambda: len(sos()) >= EVENTS, 60)
             assert len(watch.acknowledged) == EVENTS
             check(platform)
-            frames = gateway.status()["frames"]
-            assert frames["balanced"]
-            assert frames["in"] > 0
+            assert gateway.status()["frames"]["balanced"]
     finally:
         gateway.close()
         cloud.stop()

@@ -126,6 +126,7 @@ async def test_nothing_acknowledged_is_lost_when_the_power_fails(tmp_path: Path,
         disk.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("control", ["normal", "no_barrier"])
 async def test_the_rig_sees_a_loss_where_there_must_be_one(tmp_path: Path, control: str) -> None:
     need_rig()
