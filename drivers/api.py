@@ -152,7 +152,10 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
                 at_ms, quality = rolled, TimeQuality.CORRECTED
             elif not EARLIEST_MS <= at_ms < DOUBTFUL_MS:
                 at_ms = now
-        evidence = self.evidence or evidence_of(self.topic.encode("utf-8", "replace") + self.data)
+        evidence = self.evidence
+        if not evidence:
+            evidence = evidence_of(self.topic.encode("utf-8", "replace") + self.data)
+            msgspec.structs.force_setattr(self, "evidence", evidence)
         return Event(device=device, at_ms=at_ms, body=body, time_quality=quality, trust=trust, ref=ref, evidence=evidence)
 
 

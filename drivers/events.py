@@ -36,6 +36,7 @@ from drivers.vocabulary import (
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [a + b for a in _CROCKFORD for b in _CROCKFORD]
+_TAIL = (1 << 80) - 1
 
 
 def _shown(value: Any) -> Any:
@@ -307,10 +308,18 @@ def event_id(event: Event, ordinal: int = 0) -> str:
     if event.ref is not None:
         # The device numbers its messages itself: neither time nor bytes of a repetition need be equal.
         seed = f"{event.device}|ref|{event.ref}|{ordinal}|".encode()
-        return _base32(int.from_bytes(blake2b(seed + body, digest_size=16).digest(), "big"), 26)
+        whole = int.from_bytes(blake2b(seed + body, digest_size=16).digest(), "big")
+        tail = whole & _TAIL
+        head = whole >> 80
+        p = _PAIRS
+        return (
+            f"{p[head >> 40]}{p[head >> 30 & 1023]}{p[head >> 20 & 1023]}{p[head >> 10 & 1023]}{p[head & 1023]}"
+            f"{p[tail >> 70]}{p[tail >> 60 & 1023]}{p[tail >> 50 & 1023]}{p[tail >> 40 & 1023]}"
+            f"{p[tail >> 30 & 1023]}{p[tail >> 20 & 1023]}{p[tail >> 10 & 1023]}{p[tail & 1023]}"
+        )
     seed = f"{event.device}|{event.at_ms}|{event.evidence or ''}|{event.cause or ''}|{ordinal}|".encode()
     tail = int.from_bytes(blake2b(seed + body, digest_size=10).digest(), "big")
-    # _base32(tail, 16), written out: each event pays it.
+    # Base 32 as in `_base32`, written out: each event pays it.
     p = _PAIRS
     return (
         f"{_stamp(event.at_ms)}{p[tail >> 70]}{p[tail >> 60 & 1023]}{p[tail >> 50 & 1023]}{p[tail >> 40 & 1023]}"
@@ -351,19 +360,19 @@ _document_decoder = msgspec.json.Decoder(EventDocument)
 
 def event_json(event: Event) -> bytes:
     """One line of JSON, equal to the encoded `document` (a test holds them together); written by hand because each event pays it."""
-    parts = [
-        f'{{"id":"{event.id}","device":{_quoted(event.device)},"at":"{rfc3339(event.at_ms)}","received":"{rfc3339(event.received_ms)}",'
-        f'"time_quality":"{event.time_quality._value_}","lane":"{lane_of(event.body)._value_}","trust":"{event.trust._value_}","body":'
-    ]
-    if event.subject is not None:
-        parts.append(f',"subject":{_quoted(event.subject)}')
+    body = event.body
+    rest = "" if event.subject is None else f',"subject":{_quoted(event.subject)}'
     if event.cause is not None:
-        parts.append(f',"cause":{_quoted(event.cause)}')
+        rest += f',"cause":{_quoted(event.cause)}'
     if event.evidence is not None:
-        parts.append(f',"evidence":"{event.evidence}"')
+        rest += f',"evidence":"{event.evidence}"'
     if event.ref is not None:
-        parts.append(f',"ref":{_quoted(event.ref)}')
-    return b"".join((parts[0].encode(), _encode_body(event.body), "".join(parts[1:]).encode(), b"}"))
+        rest += f',"ref":{_encode_body(event.ref).decode()}'
+    return (
+        f'{{"id":"{event.id}","device":{_quoted(event.device)},"at":"{rfc3339(event.at_ms)}","received":"{_received(event.received_ms)}",'
+        f'"time_quality":"{event.time_quality._value_}","lane":"{lane_of(body)._value_}","trust":"{event.trust._value_}",'
+        f'"body":{_encode_body(body).decode()}{rest}}}'
+    ).encode()
 
 
 @lru_cache(maxsize=4096)
@@ -403,8 +412,13 @@ def rfc3339(at_ms: int) -> str:
     >>> rfc3339(1795336212000)
     '2026-11-22T08:30:12.000Z'
     """
-    at_ms = min(max(at_ms, 0), _LAST_DATETIME_MS)
+    if not 0 <= at_ms <= _LAST_DATETIME_MS:
+        at_ms = min(max(at_ms, 0), _LAST_DATETIME_MS)
     return f"{_calendar(at_ms // 1000)}.{at_ms % 1000:03d}Z"
+
+
+_received = lru_cache(maxsize=256)(rfc3339)
+"""A batch is received at one moment: its text is made once."""
 
 
 def epoch_ms(text: str) -> int:

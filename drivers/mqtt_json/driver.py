@@ -39,9 +39,9 @@ from drivers.api import (
     TimeQuality,
     Transport,
     Verb,
-    in_range,
     read_options,
 )
+from drivers.api import QUANTITIES as QUANTITY_ROWS
 from drivers.mqtt_json.vocabulary import HEALTH, KINDS, QUANTITIES, VITAL_HEALTH
 from protocols.errors import LocalProtocolError
 from protocols.mqtt import device_json
@@ -86,7 +86,7 @@ class MqttJson:
     def receive(self, frame: Frame) -> Output:
         """Events of every report in one message; a bad field costs itself, not its neighbours."""
         output = Output()
-        if not self._mapping and device_json.DOWN.match(frame.topic):
+        if not self._mapping and frame.topic.endswith("/down") and device_json.DOWN.match(frame.topic):
             return output  # our own command, echoed by the broker
         try:
             if self._mapping:
@@ -199,13 +199,14 @@ class _Voice:
         self.body(Occurrence(kind=kind, state=state, place=happening.place, detail=happening.detail, stored=self._stored))
 
     def reading(self, reading: Reading) -> None:
-        quantity = Quantity(reading.quantity)
-        if not in_range(quantity, reading.value):
-            self.faults([(Reason.RANGE, f"{quantity.value}: {reading.value:g} is outside what a working device can report")])
-        elif quantity.value in VITAL_HEALTH:
-            self.health({VITAL_HEALTH[quantity.value]: reading.value})
+        name, value, channel = reading
+        quantity, low, high, unit, health = _READINGS[name]
+        if not low <= value <= high:
+            self.faults([(Reason.RANGE, f"{name}: {value:g} is outside what a working device can report")])
+        elif health:
+            self.health({health: value})
         else:
-            self.body(Measurement(quantity=quantity, value=reading.value, channel=reading.channel, stored=self._stored))
+            self.body(Measurement(quantity=quantity, value=value, unit=unit, channel=channel, stored=self._stored))
 
     def health(self, fields: dict[str, Any]) -> None:
         found = {}
@@ -226,6 +227,11 @@ class _Voice:
 # Dictionaries: every key of every message is looked up here, and hints keep their order.
 MAPPABLE_QUANTITIES = dict.fromkeys((*QUANTITIES, *VITAL_HEALTH))
 MAPPABLE_KINDS = dict.fromkeys(KINDS)
+_READINGS = {
+    row.value: (row, QUANTITY_ROWS[row].low, QUANTITY_ROWS[row].high, QUANTITY_ROWS[row].unit, VITAL_HEALTH.get(row.value, ""))
+    for row in map(Quantity, MAPPABLE_QUANTITIES)
+}
+"""What a reading of a name needs: quantity, the range of a working device, unit, and the field of the device's health it belongs to."""
 VOCABULARY = Vocabulary(MAPPABLE_QUANTITIES, MAPPABLE_KINDS, tuple(Verb), {name: field.kind for name, field in HEALTH.items()})
 
 

@@ -24,10 +24,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from protocols.errors import LocalProtocolError, Reason, RemoteProtocolError
-from protocols.mqtt.json_path import MISSING, clean_text, load_object, number, time_ms, word
+from protocols.mqtt.json_path import clean_text, load_object, number, time_ms, word
 from protocols.mqtt.mapping import Happening, Reading, near, word_of
 from protocols.mqtt.topic import TopicPattern, plain_id
 
@@ -36,6 +37,8 @@ DOWN = TopicPattern("anhu/dev/{device}/down")
 STATES = ("start", "end", "pulse")
 STATUSES = ("accepted", "running", "done", "failed")
 LIST_LIMIT = 500
+KNOWN_TOPICS = 4096
+"""Topics whose device is remembered (the name is checked once)."""
 _OWN_KEYS = frozenset(
     ("id", "ts", "kind", "state", "detail", "place", "events", "readings", "health", "lat", "lon", "accuracy_m", "stored", "re", "status")
     + ("quantity", "value", "channel", "unit")
@@ -75,39 +78,52 @@ class UpMessage(NamedTuple):
 
 def decode_up(topic: str, data: bytes, *, quantities: Collection[str], kinds: Collection[str]) -> UpMessage:
     """The message of a device. Raises RemoteProtocolError; a single bad field is a fault of the message instead."""
-    places = UP.match(topic)
-    if places is None:
+    device = _device_of(topic)
+    if device is None:
         raise RemoteProtocolError(Reason.NOT_OURS, f"topic {UP.text} expected, got {topic[:80]!r}", data)
-    device = plain_id(places["device"])
     body = load_object(data)
     faults: list[tuple[Reason, str]] = []
-    at_ms = time_ms(body["ts"]) if body.get("ts") is not None else None
-    if at_ms is None and body.get("ts") is not None:
-        faults.append((Reason.RANGE, f"ts: time expected, got {clean_text(repr(body['ts']), 60)}"))
+    # Most messages hold an id, a time and a reading or two: what is rare is looked for only where its key stands.
     message = UpMessage(
         device=device,
-        ref=word_of(body.get("id", MISSING)) or None,
-        at_ms=at_ms,
-        stored=body.get("stored") is True,
+        ref=word_of(body["id"]) or None if "id" in body else None,
+        at_ms=_time(body, faults) if "ts" in body else None,
+        stored="stored" in body and body["stored"] is True,
         readings=[],
-        happenings=list(_happened(body, kinds, faults)),
-        health=_health(body),
-        fix=_fix(body, faults),
-        answer=_answer(body, faults),
+        happenings=list(_happened(body, kinds, faults)) if "kind" in body or "events" in body else [],
+        health=_health(body) if "health" in body else {},
+        fix=_fix(body, faults) if "lat" in body or "lon" in body else None,
+        answer=_answer(body, faults) if "re" in body else None,
         faults=faults,
     )
     for name, value in body.items():
         if name in _OWN_KEYS or value is None:
             continue
-        if name == "battery" or name in quantities:
+        if name in quantities or name == "battery":
             _reading(message, name, value, None)
         elif name in kinds:
             _state(message, name, value)
-    _readings(message, body, quantities)
+    if "readings" in body or "quantity" in body:
+        _readings(message, body, quantities)
     known = message.readings or message.happenings or message.health or message.fix or message.answer
     if not known and not faults:
         raise RemoteProtocolError(Reason.UNSUPPORTED, _hint(body, quantities, kinds), data)
     return message
+
+
+@lru_cache(maxsize=KNOWN_TOPICS)
+def _device_of(topic: str) -> str | None:
+    """The device that a topic names; None where it is not ours. Raises RemoteProtocolError on a name that is none."""
+    places = UP.match(topic)
+    return plain_id(places["device"]) if places is not None else None
+
+
+def _time(body: dict[str, Any], faults: list[tuple[Reason, str]]) -> int | None:
+    value = body["ts"]
+    found = time_ms(value) if value is not None else None
+    if found is None and value is not None:
+        faults.append((Reason.RANGE, f"ts: time expected, got {clean_text(repr(value), 60)}"))
+    return found
 
 
 def encode_up(

@@ -30,6 +30,7 @@ EACH_LIMIT = 1000
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING", "__bool__": lambda self: False})()
 """What a path gives where there is nothing (JSON null is a value of its own)."""
 
+_decode_json = json.JSONDecoder().decode
 _STEP = re.compile(r"""\.?(?:([^.\[\]"'*@$\s]+)|"([^"]*)"|'([^']*)'|\[(-?\d+)\]|(\[\*\]|\*))""")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
@@ -41,7 +42,8 @@ def load_json(data: bytes, limit: int = JSON_LIMIT) -> Any:
         raise RemoteProtocolError(Reason.RANGE, f"JSON of at most {limit} bytes expected, got {len(data)}", data)
     try:
         # RFC 8259: UTF-8. Decoding here spares the guess at the encoding; some senders write a byte order mark.
-        return json.loads(data.decode().removeprefix("\ufeff"))
+        text = data.decode()
+        return _decode_json(text) if text[:1] != "\ufeff" else _decode_json(text[1:])
     except json.JSONDecodeError as error:
         whole = error.pos < len(error.doc.rstrip()) and not error.msg.startswith("Unterminated")
         raise RemoteProtocolError(Reason.NOT_OURS if whole else Reason.TRUNCATED, f"JSON expected: {error}", data) from None
@@ -127,6 +129,8 @@ def number(value: Any) -> float | None:
     >>> number(" 21.5 "), number(True), number("nan")
     (21.5, None, None)
     """
+    if type(value) is float:
+        return value if math.isfinite(value) else None
     if isinstance(value, str):
         text = value.strip()
         if len(text) > 40 or not _NUMBER.fullmatch(text):
@@ -170,6 +174,8 @@ def time_ms(value: Any, unit: str = "auto", zone_minutes: int = 0) -> int | None
     `unit` is `s`, `ms`, `us`, `iso` or `auto`: numbers above 1e14 are microseconds, above 1e11 milliseconds, others seconds.
     A text without a zone is local time at `zone_minutes` east of UTC.
     """
+    if type(value) is int and unit == "auto" and 1e11 < value <= 1e14:
+        return value  # milliseconds, as nearly every device writes them
     count = number(value)
     if count is not None and unit != "iso":
         scale = {"s": 1000.0, "ms": 1.0, "us": 0.001}.get(unit) or (0.001 if count > 1e14 else 1.0 if count > 1e11 else 1000.0)
