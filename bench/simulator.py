@@ -9,7 +9,8 @@ import tracemalloc
 from typing import Any
 
 from simulator.clock import RealClock
-from simulator.community import DAILY, SPARSE, Rates, build, everyday
+from simulator.community import build, everyday
+from simulator.members import DAILY, SPARSE, Rates
 from simulator.run import Targets, run_community
 from simulator.truth import Truth
 from simulator.virtual import capture, run_virtual

@@ -9,8 +9,8 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 from drivers.vocabulary import OccurrenceKind
 from simulator.devices.bthome_sensor import BthomeSensor
@@ -21,6 +21,7 @@ from simulator.devices.settop_box import SettopBox
 from simulator.devices.sos_pendant import PendantHabits, SosPendant
 from simulator.devices.tracker import Tracker, TrackerHabits
 from simulator.devices.wristband import WatchHabits, Wristband
+from simulator.members import DAILY, LIVELY, Installer, Member, Persona, Rates, Resident
 from simulator.places import Place
 
 ESTATE = Place(31.2195, 121.5030)
@@ -33,16 +34,6 @@ GIVEN_NAMES = (
 )  # fmt: skip
 
 
-class Persona(NamedTuple):
-    """A way of living. `walks`: outings a day; `speed_ms`: walking speed; `heart_bpm`: at rest; `pack`: which devices fit."""
-
-    name: str
-    walks: float
-    speed_ms: float
-    heart_bpm: int
-    pack: tuple[str, ...]
-
-
 PERSONAS = (
     Persona("lives alone", 2.0, 1.0, 70, ("wristband", "gas", "door", "motion")),
     Persona("dementia", 3.0, 0.9, 72, ("wristband", "door", "settop")),
@@ -50,34 +41,6 @@ PERSONAS = (
     Persona("couple", 1.5, 1.1, 68, ("wristband", "pendant", "gas", "motion")),
     Persona("wheelchair", 0.6, 0.8, 75, ("wristband", "radar", "settop", "door_mqtt")),
 )
-
-
-@dataclass(frozen=True)
-class Resident:
-    """Somebody. `id` is the pseudonym under which the platform knows the person; the name stays in the registry."""
-
-    id: str
-    name: str
-    flat: str
-    persona: Persona
-    home: Place
-
-
-@dataclass(frozen=True)
-class Member:
-    """A device and to whom it belongs. `item`: its name in the pack. `mac`: BLE address; `topics`: MQTT subscriptions."""
-
-    device: Device
-    item: str
-    subject: str | None
-    name: str
-    place: str
-    seed: int
-    mac: str = ""
-    topics: tuple[str, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
-    is_known: bool = True
-    """False: the device is not in the gateway's inventory; nothing that it says is anybody's."""
 
 
 @dataclass(frozen=True)
@@ -112,34 +75,6 @@ class Community:
     def find(self, resident: str, item: str) -> str:
         """Id of a resident's device by its item in the pack; empty when the resident has none."""
         return next((m.device.id for m in self.members if m.subject == resident and m.item == item), "")
-
-
-class Rates(NamedTuple):
-    """How lively the devices are, seconds. The defaults are those of real firmware.
-
-    `radar_s`, `moves_s`: heartbeat of a radar and how often it tells how strongly somebody moves; `settop_s`: heartbeat of a TV box.
-    """
-
-    heartbeat_s: float = 300.0
-    walking_s: float = 20.0
-    resting_s: float = 600.0
-    health_s: float = 1800.0
-    sensor_s: float = 300.0
-    advert_s: float = 600.0
-    radar_s: float = 60.0
-    moves_s: float = 1.0
-    settop_s: float = 60.0
-
-
-DAILY = Rates()
-LIVELY = Rates(heartbeat_s=10.0, walking_s=3.0, resting_s=8.0, health_s=12.0, sensor_s=6.0, advert_s=10.0, radar_s=5.0, settop_s=5.0)
-"""For demonstrations: everything within half a minute."""
-SPARSE = Rates(
-    heartbeat_s=1800.0, walking_s=60.0, resting_s=1800.0, health_s=3600.0, sensor_s=1800.0, advert_s=3600.0,
-    radar_s=120.0, moves_s=600.0, settop_s=1800.0,
-)  # fmt: skip
-"""For weeks of whole districts in virtual time: every happening, but what says nothing new is said seldom. A radar speaks every two
-minutes all the same: after three it counts as lost."""
 
 
 def build(
@@ -319,8 +254,6 @@ def _tracker(driver: str, number_of: str, item: str = "") -> Installer:
 
     return install
 
-
-Installer = Callable[[Resident, int, int, Rates], Member]
 
 INSTALL: dict[str, Installer] = {
     "wristband": _wristband,

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from simulator.clock import Clock
-from simulator.community import Community, Member
+from simulator.community import Community
 from simulator.devices.device import WireKind
 from simulator.errors import TargetError
 from simulator.faults.fault import Fault
+from simulator.members import Member
 from simulator.stage import Actor, Stage
 from simulator.truth import Truth
 from simulator.wires.air import AirWire, Radio

@@ -59,12 +59,13 @@ from typing import Any
 from drivers.events import epoch_ms
 from drivers.vocabulary import OccurrenceKind
 from protocols.mqtt.toml_lines import Where, line_of, lines_of
-from simulator.community import DAILY, INSTALL, LIVELY, SPARSE, Community, Member, build, demo_day, everyday
+from simulator.community import INSTALL, Community, build, demo_day, everyday
 from simulator.devices.device import Happening, WireKind
 from simulator.errors import ScenarioError
 from simulator.faults import FAULTS
 from simulator.faults.fault import Between, Fault
 from simulator.live import SiteTrouble
+from simulator.members import DAILY, LIVELY, SPARSE, Member
 from simulator.site import SITE_FAULTS
 from simulator.truth import Score
 

@@ -22,10 +22,11 @@ import msgspec
 
 from drivers.events import epoch_ms, rfc3339
 from simulator.centre import Centre
-from simulator.community import Community, Member
+from simulator.community import Community
 from simulator.devices.device import WireKind
 from simulator.errors import TargetError
 from simulator.faults.fault import Fault
+from simulator.members import Member
 from simulator.stage import Sent, play
 from simulator.truth import Entry, Score, Scorer, Truth
 

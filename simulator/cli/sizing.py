@@ -11,7 +11,8 @@ from typing import Any
 from simulator.city import UnitCosts, estimate, measured
 from simulator.cli.text import address, say, span, tell
 from simulator.clock import RealClock
-from simulator.community import DAILY, INSTALL, LIVELY, build
+from simulator.community import INSTALL, build
+from simulator.members import DAILY, LIVELY
 from simulator.run import Targets, run_community
 from simulator.truth import Truth
 

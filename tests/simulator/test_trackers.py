@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from simulator.clock import Moment
-from simulator.community import LIVELY, Community, build
+from simulator.community import Community, build
 from simulator.devices.device import Happening
 from simulator.devices.dialects import DIALECTS
 from simulator.devices.tracker import Tracker
+from simulator.members import LIVELY
 from simulator.places import Place
 from simulator.virtual import run_virtual
 
