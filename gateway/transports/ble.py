@@ -1,8 +1,9 @@
 """Bluetooth advertisements: one scanner per adapter, restarted whenever the scan is lost.
 
-bleak calls back on any change of a device in BlueZ, with the payload that BlueZ has cached. Only what was heard is handed on: a
-new payload, or an old one with a new signal strength. Waiting advertisements are bounded per device and in all; a device that
-floods loses its own oldest, never another's.
+bleak calls back on any change of a device in BlueZ, with the payload that BlueZ has cached. Only what was heard is handed on, and of
+a payload that a device says again and again one each second, with the mean of the signal strengths: most of what is on the air is
+repetition, and it ends at one look into a table. A payload that differs from the last one of its device is always handed on.
+Waiting advertisements are bounded per device and in all; a device that floods loses its own oldest, never another's.
 
 A scan can end without a word: the bus dies, bluetoothd restarts, an adapter is pulled out. So a second, small connection watches
 the bus, and silence for long ends a scan as well.
@@ -16,11 +17,13 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import islice
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from drivers.api import Advert, Frame, Instant, Transport
+from gateway.transports import dbus_pace
 
 if TYPE_CHECKING:
     from bleak.backends.device import BLEDevice
@@ -35,6 +38,9 @@ WAITING_PER_DEVICE = 128
 WAITING_IN_ALL = 4096
 MOST_DEVICES = 4096
 """Devices whose last payload is remembered: phones change their address every quarter of an hour."""
+REPEAT_S = 1.0
+"""The same payload of the same device is handed on this often. Drivers take what comes within 4 s for one advertisement, and rooms are
+found by averages of 8 s: neither can tell more."""
 BATCH = 64
 """Advertisements delivered before the loop gets a turn."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
@@ -76,7 +82,7 @@ class ScanStatus:
 class BleScanner:
     """One adapter. `now` gives the time; `adapter` such as `hci0` (None: the first that is on); `receiver` names the room it stands in.
 
-    `counts`: callbacks, cached (not heard, only repeated), delivered, dropped, scans, lost.
+    `counts`: callbacks, cached (not on the air), repeated (on the air, and handed on within the second), delivered, dropped, scans, lost.
     """
 
     def __init__(
@@ -147,6 +153,7 @@ class BleScanner:
             options["adapter"] = self.adapter
         if not self._active:
             options["or_patterns"] = [(0, kind, start) for kind, start in PATTERNS]
+        dbus_pace.install()
         watch = _Watch(self.adapter)
         await watch.open()
         scanner = BleakScanner(self._on_advert, scanning_mode="active" if self._active else "passive", bluez=options)  # type: ignore[arg-type]  # a plain dict is what bleak's typed dicts are
@@ -194,11 +201,34 @@ class BleScanner:
         self._last_s = now.s
         address = device.address.upper()
         rssi = data.rssi if data.rssi != RSSI_UNKNOWN else None
-        if not self._is_heard(address, device, data, rssi):
-            self.counts["cached"] += 1
-            return
+        said = _said(data)
+        known = self._heard.get(address)
+        if known is not None and said is not None and known.said is not None:
+            # bleak keeps each property as the object that the last signal brought: the same objects again mean that the signal was
+            # about something else. Without them (another backend) everything is handed on; drivers know repetitions themselves.
+            if all(map(is_, said, known.said)) and (rssi is None or rssi == known.rssi):
+                self.counts["cached"] += 1
+                return
+            if said == known.said and now.s - known.told_s < REPEAT_S:
+                known.said = said
+                known.hear(rssi)
+                self.counts["repeated"] += 1
+                return
+        if known is None:
+            known = self._heard[address] = _Heard()
+            if len(self._heard) > MOST_DEVICES:
+                self._heard.popitem(last=False)
+        else:
+            self._heard.move_to_end(address)
+            if said != known.said or now.s - known.told_s > 2 * REPEAT_S:
+                known.forget()
+        known.device, known.said, known.told_s = device, said, now.s
+        known.hear(rssi)
+        self._put(self._frame(address, data, now, known.mean() if rssi is not None else None))
+
+    def _frame(self, address: str, data: AdvertisementData, now: Instant, rssi: int | None) -> Frame:
         blocks = [*data.service_data.values(), *data.manufacturer_data.values()]
-        frame = Frame(
+        return Frame(
             data=blocks[0] if len(blocks) == 1 else b"",
             received=now,
             transport=Transport.BLE_ADVERT,
@@ -214,29 +244,6 @@ class BleScanner:
                 receiver=self.receiver,
             ),
         )
-        self._put(frame)
-
-    def _is_heard(self, address: str, device: BLEDevice, data: AdvertisementData, rssi: int | None) -> bool:
-        """Whether this callback stands for something on the air.
-
-        bleak keeps each property as the object that the last signal brought: the same object again means that the signal was about
-        something else. Without those objects (another backend) everything counts as heard; drivers know repetitions themselves.
-        """
-        known = self._heard.get(address)
-        properties = data.platform_data[1] if len(data.platform_data) > 1 and isinstance(data.platform_data[1], dict) else None
-        if properties is None:
-            fresh = True
-            payload: tuple[Any, ...] = ()
-        else:
-            payload = (properties.get("ServiceData"), properties.get("ManufacturerData"), properties.get("UUIDs"))
-            fresh = known is None or any(a is not b for a, b in zip(payload, known.payload, strict=True))
-            if not fresh and known is not None:
-                fresh = rssi is not None and rssi != known.rssi
-        self._heard[address] = _Heard(device, payload, rssi if rssi is not None else known.rssi if known else None)
-        self._heard.move_to_end(address)
-        if len(self._heard) > MOST_DEVICES:
-            self._heard.popitem(last=False)
-        return fresh
 
     def _put(self, frame: Frame) -> None:
         queue = self._waiting.get(frame.address, deque())
@@ -279,11 +286,43 @@ class BleScanner:
                     await asyncio.sleep(0)
 
 
-@dataclass(slots=True)
 class _Heard:
-    device: BLEDevice
-    payload: tuple[Any, ...]
-    rssi: int | None
+    """One device: what it said last, when that was handed on, and the signal strengths since."""
+
+    __slots__ = ("_count", "_sum", "device", "rssi", "said", "told_s")
+
+    def __init__(self) -> None:
+        self.device: BLEDevice | None = None
+        self.said: tuple[Any, ...] | None = None
+        self.told_s = 0.0
+        self.rssi: int | None = None
+        self._sum = self._count = 0
+
+    def hear(self, rssi: int | None) -> None:
+        if rssi is not None:
+            self.rssi = rssi
+            self._sum += rssi
+            self._count += 1
+
+    def mean(self) -> int | None:
+        """Mean of the signal strengths since the last call."""
+        mean = round(self._sum / self._count) if self._count else None
+        self.forget()
+        return mean
+
+    def forget(self) -> None:
+        """Strengths of another payload, or of long ago, say nothing about this one."""
+        self._sum = self._count = 0
+
+
+def _said(data: AdvertisementData) -> tuple[Any, ...] | None:
+    """What an advertisement says, as the objects that BlueZ's properties are; None where bleak runs on something else."""
+    platform = data.platform_data
+    properties = platform[1] if len(platform) > 1 else None
+    if not isinstance(properties, dict):
+        return None
+    get = properties.get
+    return get("ServiceData"), get("ManufacturerData"), get("UUIDs"), get("Name")
 
 
 class _Watch:
@@ -349,7 +388,8 @@ def _why_lost(message: Any, adapter: str | None) -> str | None:
     """What a signal says about the scan, if anything."""
     path = str(message.path or "")
     if message.member == "NameOwnerChanged":
-        return "bluetoothd ended" if message.body[0] == "org.bluez" else None
+        name, owner, _ = message.body
+        return "bluetoothd ended" if name == "org.bluez" and owner else None
     if message.member == "InterfacesRemoved":
         gone, interfaces = message.body
         is_ours = adapter is None or gone == f"/org/bluez/{adapter}"

@@ -89,8 +89,38 @@ async def test_a_change_that_was_not_on_the_air_is_not_delivered(radio: VirtualB
         await radio.touch(MAC, RSSI=Variant("n", -127))
         await until(lambda: scanner.counts["callbacks"] == 3)
         assert (len(frames), scanner.counts["cached"]) == (1, 2)
-        await radio.advertise(MAC, {"fcd2": b"\x44\x3a\x01"}, -60)
+        await radio.advertise(MAC, {"fcd2": b"\x44\x3a\x00"}, -60)
         await until(lambda: len(frames) == 2)
+
+
+@needs_bus
+async def test_repetitions_are_handed_on_once_a_second_with_the_mean_of_their_strengths(radio: VirtualBluez) -> None:
+    frames: list[Frame] = []
+    time_s = 100.0
+    scanner = BleScanner(lambda: Instant(round(time_s * 1000), time_s))
+    async with running(scanner, frames.append):
+        await radio.wait_scanned()
+        for rssi in (-60, -70, -70, -80):
+            await radio.advertise(MAC, {"fcd2": b"\x40\x21\x01"}, rssi)
+        await until(lambda: scanner.counts["repeated"] == 3)
+        time_s += ble.REPEAT_S
+        await radio.advertise(MAC, {"fcd2": b"\x40\x21\x01"}, -80)
+        await until(lambda: len(frames) == 2)
+    assert [frame.advert.rssi_dbm for frame in frames if frame.advert] == [-60, -75]
+
+
+@needs_bus
+async def test_every_change_of_a_payload_is_handed_on(radio: VirtualBluez) -> None:
+    frames: list[Frame] = []
+    scanner = BleScanner(now)
+    calm, alarm = bytes.fromhex("402900"), bytes.fromhex("402901")
+    async with running(scanner, frames.append):
+        await radio.wait_scanned()
+        for payload in (calm, alarm, alarm, calm, alarm):
+            await radio.advertise(MAC, {"fcd2": payload})
+        await until(lambda: scanner.counts["callbacks"] == 5)
+        await until(lambda: len(frames) == 4)
+    assert [frame.data for frame in frames] == [calm, alarm, calm, alarm]
 
 
 @needs_bus
@@ -107,7 +137,8 @@ async def test_a_press_reaches_the_driver_once(radio: VirtualBluez) -> None:
         for number in range(5):
             await radio.advertise(MAC, {"fcd2": encode([(0x00, 1), (0x3A, "press")])}, -60 - number)
         await radio.advertise(MAC, {"fcd2": encode([(0x00, 2), (0x3A, "press")])})
-        await until(lambda: scanner.counts["delivered"] == 6)
+        await until(lambda: scanner.counts["callbacks"] == 6)
+        await until(lambda: scanner.counts["delivered"] == 2)
     assert told == ["sos", "sos"]
 
 
