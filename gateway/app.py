@@ -101,6 +101,9 @@ class Gateway:
         try:
             await self._start_sinks()
             await self._start_sources()
+            # Last: whoever gets an answer here may count on every port being open.
+            self._control = ControlServer(self.data_dir / SOCKET_NAME, self._handlers())
+            await self._control.start()
         except BaseException:
             await self.stop()
             raise
@@ -200,8 +203,6 @@ class Gateway:
             server = exposition.MetricsServer(s.gateway.metrics_port, lambda: exposition.page(self))
             self.supervisor.start("metrics", server.run)
         self.commands.resume()
-        self._control = ControlServer(self.data_dir / SOCKET_NAME, self._handlers())
-        await self._control.start()
 
     # --- sources -------------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ there is a single shared user, good for a demo on loopback and for nothing else.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from gateway.app import Gateway
 
 SESSIONS_NAME = "mqtt-sessions.json"
+SUBSCRIBED_S = 3.0
+"""A start waits so long for the first subscription at our own broker; it goes on without, and the link goes on trying."""
 
 
 class MqttSide:
@@ -76,7 +80,11 @@ class MqttSide:
         if not self._gateway.settings.subscribe:
             return
         if m.broker != "off":
-            self._start_link()
+            heard = self._start_link()
+            if self._gateway.broker is not None:
+                # Before the first subscription our own broker takes messages that nobody will ever read.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(heard.wait(), SUBSCRIBED_S)
         if m.listen == "native":
             await self._start_listener()
 
@@ -93,7 +101,8 @@ class MqttSide:
         sizes = {"port": listener.port, "connected": len(listener.connections), "sessions": len(listener.sessions)}
         return {**sizes, **dict(listener.counts)}
 
-    def _start_link(self) -> None:
+    def _start_link(self) -> asyncio.Event:
+        """Connect to the broker; the result is set once it has answered and has our subscriptions."""
         g = self._gateway
         s, m = g.settings, g.settings.mqtt
         if g.broker is not None:
@@ -106,10 +115,17 @@ class MqttSide:
             host=host, port=port, client_id=f"anhu-{s.gateway.id}-in", version=version, user=user, password=password, ca_file=ca
         )
         assert g.mqtt is not None
-        events = LinkEvents(g.mqtt.on_messages, lambda tokens: None, _up, lambda why: None)
+        heard = asyncio.Event()
+
+        def up() -> None:
+            structlog.get_logger().info("device broker connected")
+            heard.set()
+
+        events = LinkEvents(g.mqtt.on_messages, lambda tokens: None, up, lambda why: None)
         g.device_link = make_link(m.link, options, events)
         g.mqtt.use(g.device_link, watch=self._watch if g.broker is not None and g.broker.kind == "mosquitto" else None)
         g.supervisor.start("mqtt devices", g.device_link.run)
+        return heard
 
     async def _start_listener(self) -> None:
         g = self._gateway
@@ -161,7 +177,3 @@ def mqtt_faults(settings: Settings) -> list[str]:
     if m.key_file and not m.cert_file:
         faults.append("mqtt.cert_file: missing, mqtt.key_file is given")
     return faults
-
-
-def _up() -> None:
-    structlog.get_logger().info("device broker connected")
