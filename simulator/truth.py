@@ -9,7 +9,7 @@ fare afterwards. `score` holds that against the events which the platform receiv
     false        an alarm that nobody caused
     duplicates   one event id delivered twice (allowed by the contract, counted)
     repeated     a further event about the same happening (a device that repeats its alarm)
-    out_of_order a later happening of one device and lane delivered before an earlier one
+    out_of_order a later happening of one device and lane delivered before an earlier one: by the log, and by the events' own times
     derived      events that rules concluded; they are judged by scenarios, not here
 """
 
@@ -180,7 +180,7 @@ class Scorer:
         self._limits = {**LATE_MS, **(limits or {})}
         self._open: dict[tuple[str, Fact], deque[Entry]] = defaultdict(deque)
         self._last_found: dict[tuple[str, Fact], Entry] = {}
-        self._last_seq: dict[tuple[str, str], int] = {}
+        self._last_seq: dict[tuple[str, str], tuple[int, int]] = {}
         self._ids: OrderedDict[str, None] = OrderedDict()
         self._series: dict[tuple[str, str], _Series] = defaultdict(_Series)
         self._counts: Counter[str] = Counter()
@@ -284,9 +284,12 @@ class Scorer:
         if entry.person is not None and document.get("subject") != entry.person:
             self._counts["wrong_person"] += 1
         line = (entry.device, str(document.get("lane", "")))
-        if self._last_seq.get(line, 0) > entry.seq:
+        seq, at_ms = self._last_seq.get(line, (0, 0))
+        told_ms = epoch_ms(document["at"])
+        # Both must go back: which of several like happenings an event tells is a guess, and a device's own clock may be set back.
+        if seq > entry.seq and told_ms < at_ms - SLACK_MS:
             self._counts["out_of_order"] += 1
-        self._last_seq[line] = max(entry.seq, self._last_seq.get(line, 0))
+        self._last_seq[line] = (max(entry.seq, seq), max(told_ms, at_ms))
 
     def _unexpected(self, device: str, fact: Fact, document: Mapping[str, Any], delivered_ms: int) -> None:
         # The end of an alarm that nobody noticed calls no one out.

@@ -3,8 +3,9 @@
 Three kinds of numbers: *missing* ranges (backlog), *in flight* (sent, not yet taken by the broker) and, with application
 acknowledgement, *awaiting* (taken by the broker, not yet by the platform). Everything below `next` that is in none of them is done.
 
-Fresh rows and backlog are served side by side: `FRESH_SHARE` fresh rows for each old one, so that a replay of days never delays a
-fresh event, and a busy day never starves the replay. Backlog goes out with `replayed` true; the sequence tells the order.
+Backlog that can be sent in a moment goes first, so that a short outage changes no order (the pump says when: `orderly`). A longer one
+is served beside the fresh rows: `FRESH_SHARE` turns of fresh rows for each of old ones, so that a replay of days never delays a fresh
+event, and a busy day never starves the replay. Backlog goes out with `replayed` true; the sequence tells the order.
 """
 
 from __future__ import annotations
@@ -30,9 +31,7 @@ class LaneFeed:
         self.sent_high = self.next - 1
         self._application = application
         self._turn = 0
-        if high >= self.next:
-            self.give_back(range(self.next, high + 1))
-            self.next = high + 1
+        self.set_aside(high)
 
     @property
     def backlog(self) -> int:
@@ -43,14 +42,19 @@ class LaneFeed:
         """Rows that are not sent yet."""
         return self.backlog + max(0, high - self.next + 1)
 
-    def plan(self, high: int, room: int) -> tuple[tuple[int, int] | None, bool]:
-        """The next range to send, at most `room` rows, and whether it is backlog. `take` it once it was read."""
+    def set_aside(self, high: int) -> None:
+        """The link was away: what waits by now is backlog."""
+        self.give_back(range(self.next, high + 1))
+        self.next = max(self.next, high + 1)
+
+    def plan(self, high: int, room: int, *, orderly: bool = False) -> tuple[tuple[int, int] | None, bool]:
+        """The next range to send, at most `room` rows, and whether it is backlog. `take` it once it was read. `orderly`: oldest first."""
         fresh = high >= self.next
-        if fresh and (not self.missing or self._turn < FRESH_SHARE):
+        if fresh and (not self.missing or (self._turn < FRESH_SHARE and not orderly)):
             return (self.next, min(high, self.next + room - 1)), False
         if self.missing:
             first, last = self.missing[0]
-            size = room if not fresh else max(1, room // FRESH_SHARE)
+            size = room if orderly or not fresh else max(1, room // FRESH_SHARE)
             return (first, min(last, first + size - 1)), True
         return None, False
 
@@ -112,13 +116,6 @@ class LaneFeed:
         late = [seq for seq in seqs if seq in self.awaiting]
         self.awaiting.difference_update(late)
         self.give_back(late)
-
-    def lost_link(self) -> None:
-        """What was on the wire must be sent again; what awaits the platform too (it may have been lost behind the broker)."""
-        back = sorted(self.in_flight | self.awaiting)
-        self.in_flight.clear()
-        self.awaiting.clear()
-        self.give_back(back)
 
     def give_back(self, seqs: list[int] | range) -> None:
         """Put rows back into the missing ranges."""

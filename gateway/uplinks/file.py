@@ -67,9 +67,12 @@ class FileUplink:
                 if self.connected or self.pump.sent == 0:
                     structlog.get_logger().warning("uplink lost", uplink=self.pump.name, why=str(error))
                 self.connected = False
+                self.pump.link_lost()
                 await asyncio.sleep(RETRY_S)
                 return True
-            self.connected = True
+            if not self.connected:
+                self.connected = True
+                self.pump.link_back()
             for row, _ in lines:
                 self.pump.published(lane, row)
                 self.pump.done(lane, row)

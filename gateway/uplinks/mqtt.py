@@ -103,18 +103,18 @@ class MqttUplink:
             end()
 
     async def _send_some(self) -> bool:
-        """One round over the lanes, alarms first; whether anything was sent."""
+        """One round over the lanes, alarms first; whether anything was sent. The other lanes share the window: neither starves."""
         sent = False
         for lane in self.pump.lanes:
-            while self._up.is_set():
-                room = self._room(lane)
-                taken = await self.pump.take(lane, room) if room > 0 else None
-                if taken is None:
-                    break
-                self._send(lane, taken[0], replayed=taken[1])
-                sent = True
-                if lane is not Lane.ALARM and self.pump.has_more(Lane.ALARM):
-                    return True
+            hungry = 1 if lane is Lane.ALARM else sum(1 for each in self._bulk if self.pump.has_more(each))
+            room = -(-self._room(lane) // max(1, hungry))
+            taken = await self.pump.take(lane, room) if room > 0 and self._up.is_set() else None
+            if taken is None:
+                continue
+            self._send(lane, taken[0], replayed=taken[1])
+            sent = True
+            if lane is not Lane.ALARM and self.pump.has_more(Lane.ALARM):
+                break
         return sent
 
     def _room(self, lane: Lane) -> int:
@@ -141,6 +141,7 @@ class MqttUplink:
     def _on_up(self) -> None:
         structlog.get_logger().info("uplink back", uplink=self.pump.name)
         self.introduce()
+        self.pump.link_back()
         self._up.set()
         self.pump.news.set()
 
@@ -155,6 +156,7 @@ class MqttUplink:
     def _on_down(self, why: str) -> None:
         if self._up.is_set():
             structlog.get_logger().warning("uplink lost", uplink=self.pump.name, why=why)
+        self.pump.link_lost()
         self._up.clear()
 
     def _on_delivered(self, tokens: list[int]) -> None:

@@ -25,6 +25,9 @@ PAGE_ROWS = 500
 SETTLE_S = 0.5
 REPEAT_S, LONGEST_REPEAT_S = 30.0, 300.0
 MOST_AWAITING = 5000
+ORDERLY_S = {Lane.ALARM: 0.1, Lane.STATE: 1.0, Lane.TELEMETRY: 1.0}
+"""So long after the link is back its backlog goes first, oldest first: most outages then change no order at all. Never longer, because
+a fresh event must not wait for days of replay."""
 FRESH_S = 600.0
 """Latency counts only what was delivered within so long: a replay of days says nothing about the way of a fresh event."""
 
@@ -55,6 +58,7 @@ class Pump:
         self._due: list[tuple[float, int, Lane, int]] = []
         self._tries: dict[tuple[Lane, int], int] = {}
         self._unsettled = False
+        self._orderly_until = dict.fromkeys(LANES, float("inf"))
 
     def start(self) -> Callable[[], None]:
         """Take up the cursors; the result ends the listening to commits and writes them back."""
@@ -67,6 +71,18 @@ class Pump:
             self.settle()
 
         return end
+
+    def link_lost(self) -> None:
+        """Nothing can be sent for now: what is tried meanwhile is tried in order."""
+        self._orderly_until = dict.fromkeys(LANES, float("inf"))
+
+    def link_back(self) -> None:
+        """The platform can be reached (again): what has waited is backlog from now on."""
+        now = asyncio.get_running_loop().time()
+        self._orderly_until = {lane: now + ORDERLY_S[lane] for lane in LANES}
+        for lane, feed in self.feeds.items():
+            feed.set_aside(self._store.high(lane))
+        self._unsettled = True
 
     async def settle_often(self) -> None:
         """Write the cursors back while they move, and send again what is overdue, until cancelled."""
@@ -107,7 +123,8 @@ class Pump:
             # An alarm never waits for acknowledgements of older ones: those go back into the backlog instead.
             self._forget_awaiting(lane, sorted(feed.awaiting)[: MOST_AWAITING // 2])
         feed.shed(self._store.low(lane))
-        span, backlog = feed.plan(self._store.high(lane), min(room, PAGE_ROWS))
+        orderly = asyncio.get_running_loop().time() < self._orderly_until[lane]
+        span, backlog = feed.plan(self._store.high(lane), min(room, PAGE_ROWS), orderly=orderly)
         if span is None:
             return None
         feed.take(*span, backlog=backlog)

@@ -184,6 +184,7 @@ class WebhookUplink:
     def _note(self, is_up: bool, why: str) -> None:
         if is_up != self.connected:
             self.connected = is_up
+            self.pump.link_back() if is_up else self.pump.link_lost()
             log = structlog.get_logger()
             log.info("uplink back", uplink=self.pump.name) if is_up else log.warning("uplink lost", uplink=self.pump.name, why=why)
 

@@ -28,6 +28,24 @@ def test_what_came_while_away_is_backlog_and_fresh_rows_go_first() -> None:
     assert (span, backlog) == ((1, 20), True)
 
 
+def test_a_backlog_that_goes_out_in_a_moment_keeps_the_order() -> None:
+    feed = LaneFeed(Cursor(next=1), high=30)
+    sent = []
+    for high in (30, 40, 50):
+        span, backlog = feed.plan(high, 20, orderly=True)
+        assert span is not None
+        feed.take(*span, backlog=backlog)
+        sent.append((span, backlog))
+    assert sent == [((1, 20), True), ((21, 30), True), ((31, 50), False)]
+
+
+def test_what_waited_for_the_link_is_backlog_afterwards() -> None:
+    feed = LaneFeed(Cursor(next=1), high=0)
+    feed.set_aside(700)
+    assert feed.plan(high=702, room=20) == ((701, 702), False)
+    assert feed.cursor() == Cursor(next=701, missing=[(1, 700)])
+
+
 def test_a_busy_day_does_not_starve_the_replay() -> None:
     feed = LaneFeed(Cursor(next=1), high=100)
     high, kinds = 100, []
@@ -95,7 +113,8 @@ def test_whatever_happens_every_row_is_delivered_in_the_end(steps: list[tuple[st
                 if not application:
                     done.add(seq)
         elif what == "lose":
-            feed.lost_link()
+            feed.give_back(sorted(feed.in_flight))
+            feed.set_aside(high)
         else:
             feed = LaneFeed(feed.cursor(), high, application=application)
     feed = LaneFeed(feed.cursor(), high, application=application)

@@ -86,6 +86,18 @@ def test_a_later_happening_delivered_first_is_out_of_order() -> None:
     assert (result.total.found, result.out_of_order) == (2, 1)
 
 
+def test_an_event_that_is_taken_for_a_later_happening_breaks_no_order() -> None:
+    """After an outage two readings wait, and three are told: the third is taken for a happening that is still to come."""
+    heart, steps = Fact("measurement", "heart_rate"), Fact("measurement", "steps")
+    truth = truth_of((T0, heart), (T0 + 500, steps), (T0 + 9_000, heart))
+    delivered = [
+        (told(name, at_ms, lane="telemetry", body={"type": "measurement", "quantity": quantity}), T0 + 30_000)
+        for name, at_ms, quantity in (("a", T0, "heart_rate"), ("b", T0 + 100, "heart_rate"), ("c", T0 + 500, "steps"))
+    ]
+    result = score(truth, delivered)
+    assert (result.total.found, result.out_of_order) == (3, 0)
+
+
 def test_an_event_before_its_cause_does_not_count_for_it() -> None:
     result = score(truth_of((T0 + 60_000, begun(OccurrenceKind.SOS))), [(told("a", T0), T0 + 10)])
     assert (result.total.found, result.false) == (0, 1)
