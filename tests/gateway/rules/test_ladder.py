@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drivers.events import Event, Occurrence
 from drivers.vocabulary import OccurrenceKind, State, Verb
-from gateway.rules.contract import PersonFacts
+from gateway.rules.contract import DeviceFacts, PersonFacts
 from gateway.rules.incident import IncidentRule
 from gateway.rules.ladder import LadderRule
 from tests.gateway.rules.scene import ANNA, Scene, lines
@@ -145,3 +145,79 @@ def test_a_medical_emergency_by_numbers_climbs_like_a_call_for_help() -> None:
     scene = Scene([VitalsRule(), *RULES], SETTINGS)
     scene.play("12:00:00 watch:1 heart_rate=135\n12:00:10 watch:1 spo2=90\n12:00:20 watch:1 body_temperature=39")
     assert "12:00:20 local_sound" in steps(scene.said)
+
+
+def answer(scene: Scene, status: str, *, verb: Verb | None = None, device: str | None = None) -> list[str]:
+    """The devices answer every order that nobody has answered yet; what the ladder says to that."""
+    begin, answered = len(scene.said), getattr(scene, "answered", 0)
+    scene.answered = len(scene.commands)  # type: ignore[attr-defined]  # how far the devices of this scene have come
+    for command in scene.commands[answered:]:
+        if verb in (None, command.verb) and device in (None, command.device):
+            scene.play(f"+0s {command.device} result={command.verb.value} {command.id} {status}")
+    return scene.said[begin:]
+
+
+def sent(said: list[str]) -> list[str]:
+    """`HH:MM:SS verb device` of the ladder's commands."""
+    return [" ".join([line.split()[0], *line.split()[3:5]]) for line in said if " ladder > " in line]
+
+
+def test_a_message_that_failed_goes_out_again_and_then_the_next_guardian_is_told_at_once() -> None:
+    scene = Scene(RULES, SETTINGS)
+    scene.play("12:00:00 pendant:1 sos")
+    assert answer(scene, "failed", verb=Verb.SEND_SMS) == []
+    assert sent(scene.play("12:00:05 .")) == ["12:00:05 send_sms modem:1"]
+    answer(scene, "expired")
+    assert sent(scene.play("12:00:10 .")) == ["12:00:10 send_sms modem:1"]
+    said = answer(scene, "failed")
+    assert steps(said) == ["12:00:10 guardian_1 failed: send_sms", "12:00:10 guardian_2"]
+    assert sent(said) == ["12:00:10 send_sms modem:1", "12:00:10 dial modem:1"]
+    assert steps(scene.play("12:05:00 ."))[0] == "12:01:10 duty_lead"
+
+
+def test_an_order_that_was_carried_out_is_not_repeated() -> None:
+    scene = Scene(RULES, SETTINGS)
+    scene.play("12:00:00 pendant:1 sos")
+    assert answer(scene, "done") == [] and sent(scene.play("12:00:59 .")) == []
+
+
+def test_a_silent_siren_is_told_but_hurries_nobody_while_the_guardian_is_being_told() -> None:
+    scene = Scene(RULES, SETTINGS + "tries = 2\n")
+    scene.play("12:00:00 pendant:1 sos")
+    answer(scene, "failed", device="siren:1")
+    assert sent(scene.play("12:00:05 .")) == ["12:00:05 siren siren:1"]
+    assert steps(answer(scene, "failed")) == ["12:00:05 local_sound failed: siren"]
+    assert steps(scene.play("12:01:00 .")) == ["12:01:00 guardian_2"]
+
+
+def test_where_nothing_at_all_was_carried_out_the_climb_does_not_wait() -> None:
+    scene = Scene(RULES, '[site.ladder]\nduty_lead = "+863"\ntries = 1\n')
+    scene.play("12:00:00 pendant:1 sos")
+    assert steps(answer(scene, "failed"))[1:] == ["12:00:00 local_screen failed: message", "12:00:00 duty_lead"]
+
+
+def test_another_modem_takes_over_what_the_first_cannot_send() -> None:
+    scene = Scene(RULES, SETTINGS, devices={"modem:2": DeviceFacts(None, None, "mains", role="modem")})
+    scene.play("12:00:00 pendant:1 sos")
+    answer(scene, "failed", device="modem:1")
+    assert sent(scene.play("12:00:05 .")) == ["12:00:05 send_sms modem:2"]
+
+
+def test_a_retry_survives_a_restart_and_ends_with_an_answer() -> None:
+    scene = Scene(RULES, SETTINGS)
+    scene.play("12:00:00 pendant:1 sos")
+    answer(scene, "unknown", verb=Verb.SEND_SMS)
+    scene.restart()
+    assert sent(scene.play("12:00:05 .")) == ["12:00:05 send_sms modem:1"]
+    answer(scene, "failed")
+    scene.play("12:00:06 p ack")
+    assert sent(scene.play("12:10:00 .")) == []
+
+
+def test_the_answer_of_another_device_or_to_an_unknown_order_changes_nothing() -> None:
+    scene = Scene(RULES, SETTINGS)
+    scene.play("12:00:00 pendant:1 sos")
+    command = next(command for command in scene.commands if command.verb is Verb.SEND_SMS)
+    scene.play(f"+0s watch:1 result=send_sms {command.id} failed")
+    scene.play(f"+0s modem:1 result=send_sms ladder-nothing.{ANNA} failed\n+0s modem:1 result=send_sms x failed")
+    assert sent(scene.play("12:00:59 .")) == []
