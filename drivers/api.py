@@ -71,6 +71,7 @@ EARLIEST_MS = 946771200000
 DOUBTFUL_MS = 1262304000000
 """2010-01-01: no device of ours is older; an earlier time is a GPS week rollover, or at least doubtful."""
 GPS_ROLLOVER_MS = 1024 * 7 * 24 * 3600 * 1000
+_DEVICE, _RECEIVED = TimeQuality.DEVICE, TimeQuality.RECEIVED  # looked up once
 
 
 class Transport(StrEnum):
@@ -127,7 +128,9 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     evidence: str = ""
 
     def part(self, data: bytes) -> Frame:
-        """One protocol frame out of this read."""
+        """One protocol frame out of this read. A stream has only these fields, and each of its frames pays for the copy."""
+        if not (self.topic or self.address or self.characteristic or self.advert):
+            return Frame(data=data, received=self.received, transport=self.transport, peer=self.peer, evidence=evidence_of(data))
         return Frame(
             data=data, received=self.received, transport=self.transport, peer=self.peer, topic=self.topic, retained=self.retained,
             address=self.address, advert=self.advert, characteristic=self.characteristic, evidence=evidence_of(data),
@@ -136,14 +139,13 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     def event(self, device: str, body: Body, *, at_ms: int | None = None, ref: str | None = None, trust: Trust = Trust.CLAIMED) -> Event:
         """An event that this frame proves.
 
-        `at_ms` is the device's own time, None where it sends none. One before 2010 is mended where
-        it is a GPS week rollover and doubted otherwise; one before 2000-01-02 or more than a day ahead is replaced by the receive
-        time. `time_quality` tells.
+        `at_ms` is the device's own time, None where it sends none. One before 2010 is mended where it is a GPS week rollover and
+        doubted otherwise; one before 2000-01-02 or more than a day ahead is replaced by the receive time. `time_quality` tells.
         """
-        now = self.received.ms
-        quality = TimeQuality.DEVICE
+        now = self.received[0]
+        quality = _DEVICE
         if at_ms is None:
-            at_ms, quality = now, TimeQuality.RECEIVED
+            at_ms, quality = now, _RECEIVED
         elif at_ms < DOUBTFUL_MS or (at_ms > now + CLOCK_AHEAD_MS and now >= DOUBTFUL_MS):
             # Where our own clock was never set (no battery, no network yet) the device's is the better one.
             quality = TimeQuality.SUSPECT

@@ -13,13 +13,12 @@ the real frame may begin inside it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from protocols.errors import FRAME_SAMPLE_BYTES, Reason, Reject
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(NamedTuple):
     """`junk` bytes to throw away, then a frame of `size` bytes; `size` 0 means that more bytes are needed."""
 
     junk: int = 0
@@ -48,21 +47,22 @@ class Framer:
         """Frames and refusals that `data` completes, in order."""
         out: list[bytes | Reject] = []
         buffer = self._buffer + data if self._buffer else data
-        start, end = 0, len(buffer)
+        start, end, cut = 0, len(buffer), self._cut
         while start < end:
-            step = self._cut(buffer, start)
-            if step.junk:
-                self._throw(buffer, start, step.junk)
-                start += step.junk
-            if step.size:
-                self._flush(out)
-                out.append(buffer[start : start + step.size])
-                start += step.size
+            junk, size = cut(buffer, start)
+            if junk:
+                self._throw(buffer, start, junk)
+                start += junk
+            if size:
+                if self._junk_bytes:
+                    self._flush(out)
+                out.append(buffer[start : start + size])
+                start += size
             elif end - start > self._limit:
                 # A frame that never ends: give up its first byte, the next start may be real.
                 self._throw(buffer, start, 1)
                 start += 1
-            elif not step.junk:
+            elif not junk:
                 break
         self._buffer = buffer[start:]
         if not self._buffer:

@@ -51,6 +51,7 @@ FLUSH_S = 3.0
 """A frame whose length lies is given up after this pause: a device that waits for its login answer sends nothing more."""
 
 _K = OccurrenceKind
+_START, _GNSS = State.START, Source.GNSS
 _KINDS: dict[str, tuple[OccurrenceKind, str | None]] = {
     "sos": (_K.SOS, None), "power_cut": (_K.POWER_CUT, None), "vibration": (_K.VIBRATION, None),
     "fence_entry": (_K.DEVICE_FENCE_ENTRY, None), "fence_exit": (_K.DEVICE_FENCE_EXIT, None), "overspeed": (_K.OVERSPEED, None),
@@ -188,7 +189,7 @@ class Gt06:
         """Heartbeats at once, data after commit, answers to commands and information never."""
         if packet.kind in _SILENT or (packet.extended and packet.kind not in {0x32, 0x33, 0x70}):
             return
-        send = Send(gt06.answer(packet._replace(extended=packet.extended and packet.kind != 0x70)))
+        send = Send(gt06.answer(packet._replace(extended=False) if packet.kind == 0x70 else packet))
         (output.replies if packet.kind in _SESSION else output.acks).append(send)
 
     def _login(self, packet: Packet, output: Output) -> None:
@@ -204,34 +205,36 @@ class Gt06:
 
     def _report(self, frame: Frame, packet: Packet, report: Report, output: Output) -> None:
         """Alarms first, whatever the rest is worth; the rest only of a device that we know."""
-        at = report.at_ms
-        device = self._device or f"{NAME}:unknown"
-
-        def say(body: Body) -> None:
-            output.events.append(frame.event(device, body, at_ms=at))
-
+        device, event, at, stored = self._device or f"{NAME}:unknown", frame.event, report.at_ms, report.stored
+        said: list[Body] = []
         for word in report.alarms:
             kind, detail = _KINDS.get(word) or (_K.GENERAL_ALARM, word.replace("_", " "))
-            say(Occurrence(kind=kind, state=State.START, detail=detail, stored=report.stored))
-        if self._device is None:
+            said.append(Occurrence(kind=kind, state=_START, detail=detail, stored=stored))
+        if self._device is not None:
+            if report.gps is not None and report.gps.out_of_range:
+                output.rejects.append(_refuse(Reason.RANGE, "latitude 0..90 and longitude 0..180 degrees expected", packet))
+            said += self._rest(report)
+        else:
             output.rejects.append(_refuse(Reason.UNSUPPORTED, "not logged in", packet))
-            return
-        if report.gps is not None and report.gps.out_of_range:
-            output.rejects.append(_refuse(Reason.RANGE, "latitude 0..90 and longitude 0..180 degrees expected", packet))
+        output.events += [event(device, body, at_ms=at) for body in said]
+
+    def _rest(self, report: Report) -> list[Body]:
+        """Place, door, health, readings and words."""
+        said: list[Body] = []
         position = _position(report, self._datum)
         if position is not None:
-            say(position)
+            said.append(position)
         if report.door_open is not None and report.door_open is not self._door:
             if report.door_open or self._door is not None:
-                say(Occurrence(kind=_K.DOOR_OPEN, state=State.START if report.door_open else State.END))
+                said.append(Occurrence(kind=_K.DOOR_OPEN, state=_START if report.door_open else State.END))
             self._door = report.door_open
         health = _health(report)
         if health is not None:
-            say(health)
-        for measurement in _measurements(report):
-            say(measurement)
+            said.append(health)
+        said += _measurements(report)
         if report.text:
-            say(self._words(report.text))
+            said.append(self._words(report.text))
+        return said
 
     def _words(self, text: str) -> CommandResult:
         """The device's answer: to the oldest command that waits, or to none that we know."""
@@ -247,8 +250,8 @@ def _refuse(reason: Reason, detail: str, packet: Packet) -> Reject:
 
 def _position(report: Report, datum: Datum) -> Position | None:
     gps = report.gps
-    cells = [Cell(*cell) for cell in report.cells] or None
-    aps = [WifiAp(*ap) for ap in report.aps] or None
+    cells = [Cell(*cell) for cell in report.cells] if report.cells else None
+    aps = [WifiAp(*ap) for ap in report.aps] if report.aps else None
     if gps is None or gps.lat is None:
         if not cells and not aps:
             return None
@@ -257,6 +260,7 @@ def _position(report: Report, datum: Datum) -> Position | None:
         lat=gps.lat,
         lon=gps.lon,
         datum=datum,
+        source=_GNSS,
         valid=gps.valid,
         speed_kmh=gps.speed_kmh,
         course_deg=gps.course_deg,
@@ -270,16 +274,18 @@ def _position(report: Report, datum: Datum) -> Position | None:
 
 def _health(report: Report) -> DeviceHealth | None:
     low = True if "low_battery" in report.alarms else None
-    told = (report.level, report.percent, report.battery_mv, report.charging, report.signal, report.iccid, report.imsi, low)
-    if all(value is None for value in told):
+    if low is None and _HEALTH.isdisjoint(report.__dict__):
         return None
-    return DeviceHealth(
+    health = DeviceHealth(
         battery_percent=report.percent, battery_level=report.level, battery_mv=report.battery_mv or None, battery_low=low,
         charging=report.charging, signal=report.signal, iccid=report.iccid, imsi=report.imsi,
     )  # fmt: skip
+    return None if health == _NO_HEALTH else health
 
 
-def _measurements(report: Report) -> list[Measurement]:
+def _measurements(report: Report) -> list[Body]:
+    if _READINGS.isdisjoint(report.__dict__):
+        return []
     found: list[tuple[Quantity, float | None, str | None]] = [
         (Quantity.STEPS, report.steps, None),
         (Quantity.VOLTAGE, report.external_mv / 1000 if report.external_mv else None, "external"),
@@ -292,6 +298,10 @@ def _measurements(report: Report) -> list[Measurement]:
     ]
 
 
+_HEALTH = frozenset(("level", "percent", "battery_mv", "charging", "signal", "iccid", "imsi"))
+_READINGS = frozenset(("steps", "external_mv", "odometer_m"))
+"""Attributes that a message has set: one look instead of many."""
+_NO_HEALTH = DeviceHealth()
 _PLAIN = {Verb.LOCATE: "WHERE#", Verb.RESTART: "RESET#", Verb.FACTORY_RESET: "FACTORY#", Verb.RING: "FIND#"}
 
 

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 from drivers.api import (
     DATUM_OPTION,
+    QUANTITIES,
+    Body,
     Cell,
     Command,
     CommandResult,
@@ -57,6 +59,8 @@ NAME = "jt808"
 PENDING_LIMIT = 32
 
 _K = OccurrenceKind
+_START, _GNSS = State.START, Source.GNSS
+_HUMIDITY, _ILLUMINANCE, _PRESSURE, _ODOMETER = Quantity.HUMIDITY, Quantity.ILLUMINANCE, Quantity.PRESSURE, Quantity.ODOMETER
 _KINDS: dict[str, tuple[OccurrenceKind, str | None]] = {
     "sos": (_K.SOS, None), "overspeed": (_K.OVERSPEED, None), "overspeed_warning": (_K.OVERSPEED, "warning"),
     "low_battery": (_K.LOW_BATTERY, None), "external_low": (_K.LOW_BATTERY, "external supply"), "power_off": (_K.POWER_OFF, None),
@@ -70,6 +74,7 @@ _KINDS: dict[str, tuple[OccurrenceKind, str | None]] = {
 
 _ANSWERS = frozenset((jt808.TERMINAL_ANSWER, jt808.PARAMETERS_ANSWER, jt808.POSITION_ANSWER))
 """Answers to messages of ours: never answered themselves."""
+_JOINTECH = frozenset((jt808.JOINTECH, jt808.JOINTECH_BLIND))
 _QUIET = frozenset((0x0506, jt808.TIME_ZONE_QUERY, 0x8888, jt808.HEARTBEAT, jt808.LOGOUT))
 """Answered, and nothing more to them than being alive."""
 
@@ -171,11 +176,12 @@ class Jt808:
         return Send(jt808.encode(Message(kind, header, serial, body, answer_wanted=False)))
 
     def _answer(self, message: Message, result: int = bodies.OK) -> Send:
-        if message.id in {jt808.JOINTECH, jt808.JOINTECH_BLIND}:
+        if message.id in _JOINTECH:
             body = message.id.to_bytes(2, "big") + bytes((result,))
             return self._send(message.header, jt808.JOINTECH_ANSWER, body)
-        body = bodies.write_answer(bodies.Answer(message.serial, message.id, result))
-        return self._send(message.header, jt808.PLATFORM_ANSWER, body)
+        serial = self._serial
+        self._serial = (serial + 1) & 0xFFFF
+        return Send(jt808.general_answer(message, serial, result))
 
     def _take(self, frame: Frame, message: Message, output: Output) -> None:
         """One message: who it is from, sub-packages, then its meaning; a bad content is refused and answered all the same."""
@@ -224,7 +230,7 @@ class Jt808:
             self._records(frame, read_batch(body, offset_minutes=self._offset, follow_zone=self._follow_zone), output)
         elif kind == jt808.BATCH_SHORT:
             self._short_batch(frame, body, output)
-        elif kind in {jt808.JOINTECH, jt808.JOINTECH_BLIND}:
+        elif kind in _JOINTECH:
             self._location(frame, read_jointech(body, stored=kind == jt808.JOINTECH_BLIND).location, output)
             if not message.answer_wanted:
                 return
@@ -313,31 +319,34 @@ class Jt808:
 
     def _location(self, frame: Frame, location: Location, output: Output) -> None:
         """Alarms first, then the place, then the state of the device: no fault of one part keeps another back."""
-        at, items, say = location.at_ms, location.items, output.events.append
+        items, stored = location.items, location.stored
+        said: list[Body] = []
         for word in location.alarms:
             kind, detail = _KINDS.get(word) or (_K.GENERAL_ALARM, word.replace("_", " "))
-            say(self._event(frame, Occurrence(kind=kind, state=State.START, detail=detail, stored=location.stored), at))
+            said.append(Occurrence(kind=kind, state=_START, detail=detail, stored=stored))
         if location.out_of_range:
             output.rejects.append(
                 Reject(Reason.RANGE, "latitude 0..90 and longitude 0..180 degrees expected", frame.data[:FRAME_SAMPLE_BYTES])
             )
         position = self._position(location)
         if position is not None:
-            say(self._event(frame, position, at))
-        if items.moving is not None and items.moving is not self._moving and not location.stored:
-            if items.moving or self._moving is not None:
-                say(self._event(frame, Occurrence(kind=_K.MOVING, state=State.START if items.moving else State.END), at))
-            self._moving = items.moving
+            said.append(position)
+        moving = items.moving
+        if moving is not None and moving is not self._moving and not stored:
+            if moving or self._moving is not None:
+                said.append(Occurrence(kind=_K.MOVING, state=_START if moving else State.END))
+            self._moving = moving
         health = _health(location)
         if health is not None:
-            say(self._event(frame, health, at))
-        for measurement in _measurements(location, self._f8_is_steps):
-            say(self._event(frame, measurement, at))
+            said.append(health)
+        said += _measurements(location, self._f8_is_steps)
+        device, event, at = f"{NAME}:{self._number or 'unknown'}", frame.event, location.at_ms
+        output.events += [event(device, body, at_ms=at) for body in said]
 
     def _position(self, location: Location) -> Position | None:
         items = location.items
-        cells = [Cell(*cell) for cell in items.cells] or None
-        aps = [WifiAp(*ap) for ap in items.aps] or None
+        cells = [Cell(*cell) for cell in items.cells] if items.cells else None
+        aps = [WifiAp(*ap) for ap in items.aps] if items.aps else None
         if location.lat is None or (location.shifted and self._refuse_shifted):
             if not cells and not aps:
                 return None
@@ -349,6 +358,7 @@ class Jt808:
             lat=location.lat,
             lon=location.lon,
             datum=Datum.GCJ02 if location.shifted else self._datum,
+            source=_GNSS,
             valid=location.valid,
             speed_kmh=location.speed_kmh,
             course_deg=location.course_deg,
@@ -454,41 +464,51 @@ def _signal(value: int | None) -> float | None:
 
 def _health(location: Location) -> DeviceHealth | None:
     items = location.items
+    told = items.__dict__
     low = True if "low_battery" in location.alarms else None
-    signal = _signal(items.signal)
-    told = (items.battery_percent, items.battery_mv, items.charging, signal, items.firmware, items.iccid, items.imei, low)
-    if all(value is None for value in told):
+    if low is None and _HEALTH.isdisjoint(told):
         return None
-    return DeviceHealth(
+    signal = _signal(items.signal)
+    health = DeviceHealth(
         battery_percent=items.battery_percent, battery_mv=items.battery_mv or None, battery_low=low, charging=items.charging,
         signal=signal, firmware=items.firmware, iccid=items.iccid, serial=items.imei,
     )  # fmt: skip
+    return None if health == _NO_HEALTH else health
 
 
-def _measurements(location: Location, f8_is_steps: bool) -> list[Measurement]:
+_HEALTH = frozenset(("battery_percent", "battery_mv", "charging", "signal", "firmware", "iccid", "imei"))
+_NO_HEALTH = DeviceHealth()
+
+
+def _measurements(location: Location, f8_is_steps: bool) -> list[Body]:
     items, stored = location.items, location.stored
+    if _READINGS.isdisjoint(items.__dict__) and not items.temperatures:
+        return []
     found: list[tuple[Quantity, float | None, str | None]] = []
     if items.steps is not None:
         if f8_is_steps:
             found.append((Quantity.STEPS, items.steps, None))
         else:
             found.append((Quantity.TEMPERATURE, round(items.steps / 10 - 50, 1), "2"))
-    found += [(Quantity.TEMPERATURE, value, channel) for channel, value in items.temperatures.items()]
-    if items.humidity is not None:
-        found.append((Quantity.HUMIDITY, items.humidity, None))
-    if items.illuminance is not None:
-        found.append((Quantity.ILLUMINANCE, items.illuminance, None))
-    if items.pressure_hpa:
-        found.append((Quantity.PRESSURE, items.pressure_hpa, None))
+    if items.temperatures:
+        found += [(Quantity.TEMPERATURE, value, channel) for channel, value in items.temperatures.items()]
+    for quantity, value in (
+        (_HUMIDITY, items.humidity), (_ILLUMINANCE, items.illuminance), (_PRESSURE, items.pressure_hpa or None),
+        (_ODOMETER, items.odometer_m or None),
+    ):  # fmt: skip
+        if value is not None:
+            found.append((quantity, value, None))
     if items.external_mv:
         found.append((Quantity.VOLTAGE, items.external_mv / 1000, "external"))
-    if items.odometer_m:
-        found.append((Quantity.ODOMETER, items.odometer_m, None))
     return [
-        Measurement(quantity=quantity, value=value, channel=channel, stored=stored)
+        Measurement(quantity=quantity, value=value, unit=QUANTITIES[quantity].unit, channel=channel, stored=stored)
         for quantity, value, channel in found
         if value is not None and in_range(quantity, value)
     ]
+
+
+_READINGS = frozenset(("steps", "humidity", "illuminance", "pressure_hpa", "external_mv", "odometer_m"))
+"""Attributes that an item has set: one look instead of six."""
 
 
 DRIVER = Jt808

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import lru_cache
 from typing import NamedTuple
 
 _BCD = tuple((byte >> 4) * 10 + (byte & 15) if byte >> 4 < 10 and byte & 15 < 10 else 255 for byte in range(256))
@@ -42,11 +43,51 @@ def civil_ms(  # noqa: PLR0917 - a time has six parts
     """
     if hour > 23 or minute > 59 or second > 59:
         return None
+    days = epoch_day(year, month, day)
+    return None if days is None else (days * 86400 + hour * 3600 + (minute - offset_minutes) * 60 + second) * 1000
+
+
+@lru_cache(maxsize=512)
+def epoch_day(year: int, month: int, day: int) -> int | None:
+    """Days since 1970-01-01, None when there is no such day; years below 100 count from 2000. Devices live in few days: remembered.
+
+    >>> epoch_day(26, 11, 22)
+    20779
+    """
     try:
-        days = date(year if year >= 100 else 2000 + year, month, day).toordinal() - _EPOCH_DAY
+        return date(year if year >= 100 else 2000 + year, month, day).toordinal() - _EPOCH_DAY
     except ValueError:
         return None
-    return (days * 86400 + hour * 3600 + (minute - offset_minutes) * 60 + second) * 1000
+
+
+@lru_cache(maxsize=512)
+def day_ms(text: str, order: str = "dmy") -> int | None:
+    """Epoch milliseconds of the midnight that `text` names by two digits each (a year may have four), None when it is no day.
+
+    >>> day_ms("221126") == day_ms("261122", "ymd") == day_ms("20261122", "ymd") == 1795305600000
+    True
+    """
+    if len(text) not in {6, 8} or not (text.isascii() and text.isdecimal()):
+        return None
+    year, month, day = (text[4:], text[2:4], text[:2]) if order == "dmy" else (text[:-4], text[-4:-2], text[-2:])
+    days = epoch_day(int(year), int(month), int(day))
+    return None if days is None else days * 86_400_000
+
+
+def clock_ms(text: str) -> int | None:
+    """Milliseconds since midnight of `hhmmss`, None when it is no time.
+
+    >>> clock_ms("083012"), clock_ms("240000")
+    (30612000, None)
+    """
+    if len(text) != 6 or not (text.isascii() and text.isdecimal()):
+        return None
+    number = int(text)
+    minutes, second = number // 100, number % 100
+    minute = minutes % 100
+    if number >= 240_000 or minute > 59 or second > 59:
+        return None
+    return (number // 10_000 * 3600 + minute * 60 + second) * 1000
 
 
 def bcd_ms(data: bytes, *, offset_minutes: int = 0) -> int | None:
@@ -57,10 +98,18 @@ def bcd_ms(data: bytes, *, offset_minutes: int = 0) -> int | None:
     """
     if len(data) != 6:
         return None
-    year, month, day, hour, minute, second = map(_BCD.__getitem__, data)
-    if year > 99:
+    date_ms = _bcd_day_ms(data[:3])
+    hour, minute, second = _BCD[data[3]], _BCD[data[4]], _BCD[data[5]]
+    if date_ms is None or hour > 23 or minute > 59 or second > 59:
         return None
-    return civil_ms(year, month, day, hour, minute, second, offset_minutes=offset_minutes)
+    return date_ms + (hour * 3600 + (minute - offset_minutes) * 60 + second) * 1000
+
+
+@lru_cache(maxsize=512)
+def _bcd_day_ms(data: bytes) -> int | None:
+    year, month, day = map(_BCD.__getitem__, data)
+    days = epoch_day(year, month, day) if year <= 99 else None
+    return None if days is None else days * 86_400_000
 
 
 def mac_text(data: bytes) -> str:

@@ -41,6 +41,8 @@ TIME = 0x8A
 INFORMATION = 0x94
 TAIL = b"\x0d\x0a"
 _HEADS = (b"\x78\x78", b"\x79\x79")
+_DOUBTFUL, _RIGHT, _COUNTED = range(3)
+"""How a cut frame was found: to be checked, checked, counted Wi-Fi without crc."""
 
 
 class Packet(NamedTuple):
@@ -67,7 +69,7 @@ class Connection:
 
     def __init__(self, *, tolerate_crc: bool = False) -> None:
         self._tolerate = tolerate_crc
-        self._counted: deque[bool] = deque()
+        self._forms: deque[int] = deque()
         self._framer = Framer(self._cut, limit=LENGTH_LIMIT + 2 * SLACK)
         self._final = False
 
@@ -104,7 +106,8 @@ class Connection:
             return Cut(junk=1)
         total = length + (6 if extended else 5)
         if _is_right(buffer, at):
-            return self._take(total, counted=False)
+            self._forms.append(_RIGHT)
+            return Cut(0, total)
         if not extended and buffer[at + 3] in WIFI_COUNTED:
             size = _counted_size(buffer, at)
             if size:
@@ -135,17 +138,24 @@ class Connection:
         return Cut(junk=1)
 
     def _take(self, size: int, *, counted: bool) -> Cut:
-        self._counted.append(counted)
+        self._forms.append(_COUNTED if counted else _DOUBTFUL)
         return Cut(size=size)
 
     def _packet(self, raw: bytes) -> Packet | Reject:
-        if self._counted.popleft():
+        form = self._forms.popleft()
+        if form == _RIGHT and len(raw) >= 10:
+            # Length and crc were checked when the frame was cut.
+            head = 4 if raw[0] == 0x79 else 3
+            return Packet(raw[head], raw[head + 1 : -6], raw[-6] << 8 | raw[-5], head == 4, None, raw)
+        if form == _COUNTED:
             return Packet(raw[3], raw[4:-2], None, False, None, raw)
         return read_frame(raw, tolerate_crc=self._tolerate)
 
 
 def _next_head(buffer: bytes, start: int) -> int:
     """Index of the next 78 78 or 79 79, of a final byte that may begin one, else the end."""
+    if buffer[start : start + 2] in _HEADS:
+        return start
     found = [at for at in (buffer.find(head, start) for head in _HEADS) if at >= 0]
     if found:
         return min(found)
@@ -227,9 +237,14 @@ def answer(packet: Packet, content: bytes = b"") -> bytes:
     >>> answer(Packet(0x01, b"", 1)).hex()
     '787805010001d9dc0d0a'
     """
-    if packet.serial is None:
+    serial = packet.serial
+    if serial is None:
         return encode(Packet(packet.kind, packet.content[:6], None))
-    return encode(Packet(packet.kind, content, packet.serial, packet.extended))
+    if content or packet.extended:
+        return encode(Packet(packet.kind, content, serial, packet.extended))
+    # Every report costs one of these.
+    covered = bytes((5, packet.kind, serial >> 8, serial & 0xFF))
+    return b"\x78\x78" + covered + crc16_x25(covered).to_bytes(2, "big") + TAIL
 
 
 def read_login(content: bytes) -> Login:

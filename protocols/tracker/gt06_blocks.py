@@ -53,7 +53,7 @@ class Gps(NamedTuple):
     altitude_m: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(init=False)
 class Report:
     """What one message tells. `alarms` are words of `ALARMS`, SOS first; `level` 0..6; `fault` is what could not be read."""
 
@@ -76,6 +76,10 @@ class Report:
     imsi: str | None = None
     text: str | None = None
     fault: RemoteProtocolError | None = None
+
+    def __init__(self) -> None:
+        # What a message does not tell stays the class's own default: most set a handful.
+        self.alarms, self.cells, self.aps = [], [], []
 
     def alarm(self, code: int) -> None:
         """Add the alarm of a code; an unknown one is a general alarm that names it."""

@@ -77,6 +77,7 @@ JOINTECH_ANSWER = 0x4401
 _SHORT_SERIAL = (JOINTECH, JOINTECH_BLIND, JOINTECH_ANSWER)
 _HEAD = struct.Struct(">HH")
 _U16 = struct.Struct(">H")
+_ANSWER_HEAD, _ANSWER = b"\x80\x01\x00\x05", struct.Struct(">HHHB")
 
 
 class Header(NamedTuple):
@@ -293,6 +294,16 @@ def encode(message: Message) -> bytes:
     content += bytes((xor8(content),))
     mark = bytes((header.delimiter,))
     return mark + escape(content, header.delimiter) + mark
+
+
+def general_answer(message: Message, serial: int, result: int) -> bytes:
+    """The frame of 8001, the platform's answer to `message`: its serial, its id, `result`. Every message with data costs one."""
+    phone, version, delimiter = message.header
+    head = _ANSWER_HEAD if version is None else b"\x80\x01\x40\x05" + bytes((version,))
+    content = head + phone + _ANSWER.pack(serial, message.serial, message.id, result)
+    content += bytes((xor8(content),))
+    mark = bytes((delimiter,))
+    return mark + escape(content, delimiter) + mark
 
 
 def split(message: Message, *, size: int = BODY_LIMIT) -> list[Message]:

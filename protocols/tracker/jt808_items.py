@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from protocols.tracker.fix import ApSeen, CellSeen, dbm, is_real_mac, mac_text
 
@@ -18,7 +19,7 @@ _I16 = struct.Struct(">h")
 _CELLS_LIMIT, _APS_LIMIT = 32, 32
 
 
-@dataclass(slots=True)
+@dataclass(init=False)
 class Items:
     """What the items of one position tell. Units in the names; None or empty where no item told.
 
@@ -52,6 +53,11 @@ class Items:
     alarms: list[str] = field(default_factory=list)
     unknown: list[int] = field(default_factory=list)
     truncated: bool = False
+
+    def __init__(self, **known: Any) -> None:
+        # What no item told stays the class's own default: a position sets three or four of these, and each one pays.
+        self.temperatures, self.cells, self.aps, self.alarms, self.unknown = {}, [], [], [], []
+        self.__dict__.update(known)
 
 
 def read_items(data: bytes, at: int = 0) -> Items:

@@ -10,6 +10,7 @@ Source: JT/T 808-2013 8.18, JT/T 808-2019 8.12; Jointech as observed.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 
 from protocols.bits import bcd_encode
@@ -27,6 +28,8 @@ ALARMS: dict[int, str] = {
 """Word of each alarm bit: the standard's, and for 15-18 what personal terminals put there instead."""
 
 _FIXED, _SOUTH, _WEST, _SHIFTED = 2, 4, 8, 32
+_AMBIGUOUS = 1 << 16 | 1 << 20 | 1 << 21
+"""Alarm bits whose word depends on the items."""
 _BODY = struct.Struct(">IIIIhHH6s")
 BODY_BYTES = 28
 POSITIONS_LIMIT = 512
@@ -93,14 +96,26 @@ def degrees(lat: int, lon: int, status: int) -> tuple[float | None, float | None
 
 
 def _alarm_words(bits: int, items: Items) -> tuple[str, ...]:
-    if not bits and not items.alarms:
-        return ()
+    if not items.alarms:
+        if not bits:
+            return ()
+        if not bits & _AMBIGUOUS:
+            return _plain_words(bits)
     words = [word for bit, word in ALARMS.items() if bits >> bit & 1 and not (bit == 16 and items.is_aovx)]
     if bits >> 16 & 1 and items.is_aovx:
         words.append("moved")
-    words = ["fence_exit" if word == "fence" and items.fence_side != 0 else word for word in words]
-    words = ["fence_entry" if word == "fence" else word for word in words]
-    return tuple(sorted(dict.fromkeys(words + items.alarms), key=lambda word: word != "sos"))
+    fence = "fence_exit" if items.fence_side != 0 else "fence_entry"
+    words = [fence if word == "fence" else word for word in words]
+    return _sos_first(words + items.alarms)
+
+
+@lru_cache(maxsize=256)
+def _plain_words(bits: int) -> tuple[str, ...]:
+    return _sos_first([word for bit, word in ALARMS.items() if bits >> bit & 1])
+
+
+def _sos_first(words: list[str]) -> tuple[str, ...]:
+    return tuple(sorted(dict.fromkeys(words), key=lambda word: word != "sos"))
 
 
 def _items_fit(body: bytes) -> bool:

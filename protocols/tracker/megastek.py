@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from protocols.errors import LocalProtocolError, Reason, Reject, RemoteProtocolError
 from protocols.framing import Cut, Framer
-from protocols.tracker.fix import ApSeen, CellSeen, civil_ms
+from protocols.tracker.fix import ApSeen, CellSeen, clock_ms, day_ms
 
 LINE_LIMIT = 2048
 KNOT_KMH = 1.852
@@ -32,6 +32,9 @@ _NEW_STATUS = re.compile(
 )
 _OLD_STATUS = re.compile(r"(\d+),(\d+),([0-9A-Fa-f]{4}),([0-9A-Fa-f]{4}),(\d+),(\d{1,3}),(?:[^;]*,)?([^;,]*);")
 _AP = re.compile(r"([0-9A-Fa-f]{12}):(\d{1,3})")
+_BITS = ("0", "1")
+_NO_FIELDS = [""] * 30
+"""Stands behind the fields of a line: what it lacks is empty."""
 
 
 class Line(NamedTuple):
@@ -103,6 +106,11 @@ class Connection:
 
 def _cut(buffer: bytes, start: int) -> Cut:
     """$MGV ends in !, STX in a line end; another head in between means that the first line was cut off."""
+    if buffer.startswith(b"$MGV", start):
+        # The usual line: plain searches cost a tenth of the patterns.
+        end = buffer.find(b"!", start + 4)
+        if end >= 0 and buffer.find(b"$MGV", start + 4, end) < 0 and buffer.find(b"STX", start + 4, end) < 0:
+            return Cut(0, end + 1 - start)
     size = len(buffer)
     head = _HEAD.search(buffer, start)
     if head is None:
@@ -125,27 +133,29 @@ def read_line(line: Line) -> Report:
 
 def _new(line: Line) -> Report:
     fields = line.text.split(",")
-    if len(fields) < 11 or not re.fullmatch(r"\d{10,17}", fields[1]):
+    if len(fields) < 11 or not (fields[1].isdecimal() and 10 <= len(fields[1]) <= 17):
         raise RemoteProtocolError(Reason.TRUNCATED, "$MGVnnn, IMEI and a place expected", line.raw)
-    alert = next((re.sub(r";.*", "", field) for field in fields[34:37] if re.match(r"[A-Za-z]", field)), "")
-    fields += [""] * 30
+    spare = next((field for field in fields[34:37] if field[:1].isalpha()), "")
+    fields += _NO_FIELDS
+    first = fields[24]
     # A heart rate in front of inputs and outputs moves everything behind it by one.
-    shift = 1 if re.fullmatch(r"\d{3},[01]{4},[01]{4}", ",".join(fields[24:27])) else 0
+    shift = 1 if len(first) == 3 and first.isdecimal() and _is_bits(fields[25]) and _is_bits(fields[26]) else 0
     at = 24 + shift
-    heart = _count(fields[24]) if shift else None
-    sleep: list[int | None] = [None] * 4
-    if not shift and not re.fullmatch(r"[01]{4}|", fields[24]):
-        heart, *sleep = (_count(field) for field in fields[24:29])
-    kilometres, altitude, hdop = _number(fields[18]), _number(fields[17]), _number(fields[14])
-    report = Report(
-        fields[1], (re.sub(r";.*", "", fields[at + 10]) or alert).strip().lower(), fields[3] == "S", _clock(fields[5], fields[4]),
-        is_valid=fields[6] == "A", satellites=_count(fields[12]), hdop=hdop if hdop and hdop < 99 else None, altitude_m=altitude,
-        odometer_m=kilometres * 1000 if kilometres else None, cell=_cell(*fields[19:23]), csq=_count(fields[23]),
-        aps=_aps(",".join(fields[at + 11 :])), heart_rate=heart, steps=sleep[0], light_min=sleep[2], deep_min=sleep[3],
-        temperatures=tuple(t for t in (_number(fields[at + 5]), _number(fields[at + 6])) if t is not None),
-        is_charging=fields[at + 8][0] == "1" if re.fullmatch(r"[01]\d?", fields[at + 8]) else None, battery=_percent(fields[at + 9]),
+    heart = _count(first) if shift else None
+    steps = light = deep = None
+    if not shift and first and not _is_bits(first):
+        heart, steps, light, deep = _count(first), _count(fields[25]), _count(fields[27]), _count(fields[28])
+    kilometres, hdop = _number(fields[18]), _number(fields[14])
+    lat, lon, bad = _placed(fields[7], fields[8], fields[9], fields[10])
+    tail, charger = ",".join(fields[at + 11 :]), fields[at + 8]
+    celsius = (_number(fields[at + 5]), _number(fields[at + 6]))
+    return Report(
+        fields[1], (fields[at + 10].partition(";")[0] or spare.partition(";")[0]).strip().lower(), fields[3] == "S",
+        _clock(fields[5], fields[4]), lat, lon, fields[6] == "A", _count(fields[12]), hdop if hdop and hdop < 99 else None,
+        _speed(fields[15]), _course(fields[16]), _number(fields[17]), kilometres * 1000 if kilometres else None,
+        _cell(fields[19], fields[20], fields[21], fields[22]), _count(fields[23]), _aps(tail) if ":" in tail else (), heart, steps, light,
+        deep, tuple(value for value in celsius if value is not None), _charging(charger), _percent(fields[at + 9]), bad,
     )  # fmt: skip
-    return _placed(report, fields[7:11], fields[15], fields[16])
 
 
 def _old(line: Line) -> Report:
@@ -157,7 +167,11 @@ def _old(line: Line) -> Report:
     ident = head.strip(", ").split(",")[0].strip()
     rest = line.text[found.end() :]
     new, old = _NEW_STATUS.search(rest), _OLD_STATUS.search(rest.partition("*")[2][2:])
-    report = Report(ident, "", line.text.startswith("LOG"), _clock(time, day), is_valid=letter == "A")
+    place = _placed(lat or "", north or "", lon or "", east or "")
+    report = Report(
+        ident, "", line.text.startswith("LOG"), _clock(time, day), place[0], place[1], letter == "A",
+        speed_kmh=_speed(speed or ""), course_deg=_course(course or ""), out_of_range=place[2],
+    )  # fmt: skip
     if new:
         alert, imei, used, altitude, battery, charger, *cell = new.groups()
         report = report._replace(
@@ -170,41 +184,58 @@ def _old(line: Line) -> Report:
         report = report._replace(alert=alert.strip().lower(), cell=_cell(*cell), csq=_count(csq), battery=_percent(battery))
     if not re.fullmatch(r"[A-Za-z0-9_-]{3,20}", report.id):
         raise RemoteProtocolError(Reason.RANGE, f"id expected, got {report.id!r:.40}", line.raw)
-    return _placed(report, [lat or "", north or "", lon or "", east or ""], speed or "", course or "")
+    return report
 
 
-def _placed(report: Report, place: list[str], speed: str, course: str) -> Report:
-    knots, degrees = _number(speed), _number(course)
-    report = report._replace(
-        speed_kmh=round(knots * KNOT_KMH, 3) if knots is not None and 0 <= knots < 1000 else None,
-        course_deg=degrees if degrees is not None and 0 <= degrees <= 360 else None,
-    )
-    lat, lon = _degrees(place[0], place[1] == "S"), _degrees(place[2], place[3] == "W")
+def _placed(lat_text: str, north: str, lon_text: str, east: str) -> tuple[float | None, float | None, bool]:
+    """Signed degrees, None where there is no place; and whether they were out of range."""
+    lat, lon = _degrees(lat_text, north == "S"), _degrees(lon_text, east == "W")
     if lat is None or lon is None or not (lat or lon):
-        return report
+        return None, None, False
     if not (-90 <= lat <= 90 and -180 <= lon <= 180):
-        return report._replace(out_of_range=True)
-    return report._replace(lat=lat, lon=lon)
+        return None, None, True
+    return lat, lon, False
+
+
+def _speed(text: str) -> float | None:
+    knots = _number(text)
+    return round(knots * KNOT_KMH, 3) if knots is not None and 0 <= knots < 1000 else None
+
+
+def _course(text: str) -> float | None:
+    degrees = _number(text)
+    return degrees if degrees is not None and 0 <= degrees <= 360 else None
 
 
 def _degrees(text: str, negative: bool) -> float | None:
     value = _number(text)
     if value is None or value < 0 or value >= 100_000:
         return None
-    degrees = int(value / 100) + value % 100 / 60
+    degrees = value // 100 + value % 100 / 60
     return -degrees if negative else degrees
 
 
 def _clock(time: str, day: str) -> int | None:
-    if not (re.fullmatch(r"\d{6}", time) and re.fullmatch(r"\d{6}", day)):
-        return None
-    return civil_ms(int(day[4:]), int(day[2:4]), int(day[:2]), int(time[:2]), int(time[2:4]), int(time[4:]))
+    midnight, since = day_ms(day), clock_ms(time)
+    return None if midnight is None or since is None else midnight + since
+
+
+def _charging(text: str) -> bool | None:
+    return text[0] == "1" if text[:1] in _BITS and text.isdecimal() and len(text) <= 2 else None
+
+
+def _is_bits(text: str) -> bool:
+    return len(text) == 4 and not text.strip("01")
 
 
 def _cell(mcc: str, mnc: str, lac: str, cid: str) -> CellSeen | None:
-    if not (re.fullmatch(r"\d{3}", mcc) and re.fullmatch(r"\d{1,3}", mnc) and re.fullmatch(r"[0-9A-Fa-f]{1,4}", lac)):
+    if not (len(mcc) == 3 and mcc.isdecimal() and mnc.isdecimal() and lac.isalnum() and cid.isalnum()):
         return None
-    return CellSeen(int(mcc), int(mnc), int(lac, 16), int(cid, 16)) if re.fullmatch(r"[0-9A-Fa-f]{1,8}", cid) else None
+    try:
+        cell = CellSeen(int(mcc), int(mnc), int(lac, 16), int(cid, 16))
+    except ValueError:
+        return None
+    return cell if cell.mnc is not None and cell.mnc < 1000 and cell.lac <= 0xFFFF and cell.cid <= 0xFFFFFFFF else None
 
 
 def _aps(text: str) -> tuple[ApSeen, ...]:
@@ -213,15 +244,21 @@ def _aps(text: str) -> tuple[ApSeen, ...]:
 
 
 def _number(text: str) -> float | None:
-    return float(text) if re.fullmatch(r"-?\d{1,9}(?:\.\d{1,9})?", text.strip()) else None
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if -1e9 < value < 1e9 else None
 
 
 def _count(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"\d{1,9}", text) else None
+    return int(text) if text.isdecimal() and len(text) <= 9 else None
 
 
 def _percent(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"\d{1,3}", text) and int(text) <= 100 else None
+    return int(text) if text.isdecimal() and len(text) <= 3 and int(text) <= 100 else None
 
 
 def write_report(
