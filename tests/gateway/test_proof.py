@@ -22,12 +22,25 @@ from gateway.store.contract import Batch, Cursor
 from gateway.uplinks.envelope import Wrapper
 from gateway.uplinks.messages import Ack
 from gateway.uplinks.pump import Pump
+from simulator.wires.proxy import Link, Proxy
 from tests.gateway.process import GatewayProcess, Mosquitto, free_port
 from tests.gateway.store_tools import events, opened
 from tests.gateway.test_kill import alarm
 
 SEED = 20261122
 DEVICES = "device,driver,subject\nwatch:8800000015,watch,r-1\n"
+SECTIONS = """
+[[listen]]
+port = {port}
+driver = "watch"
+host = "127.0.0.1"
+[[uplink]]
+name = "city"
+host = "127.0.0.1"
+port = {upstream}
+ack = "application"
+alarm_ack_s = 3.0
+"""
 
 
 def example() -> Any:
@@ -66,56 +79,78 @@ class Watch:
                     writer.close()
 
 
-@pytest.mark.parametrize("points", [4, pytest.param(200, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("victim", ["gateway", "broker", "both", "twice_while_away"])
-async def test_no_acknowledged_alarm_is_lost(tmp_path: Path, victim: str, points: int) -> None:
-    dice = random.Random(f"{SEED}{victim}{points}")
-    module = example()
+QUICK = [("gateway", "up", 2), ("broker", "down", 2), ("both", "flapping", 4), ("nothing", "flapping", 4), ("twice_while_away", "up", 2)]
+LONG = [(victim, link, 200) for victim in ("gateway", "broker", "both") for link in ("up", "down", "flapping")]
+LONG += [("nothing", "flapping", 200), ("twice_while_away", "up", 100), ("twice_while_away", "flapping", 100)]
+CASES = [*QUICK, *(pytest.param(*case, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]) for case in LONG)]
+
+
+@pytest.mark.parametrize(("victim", "link", "points"), CASES)
+async def test_no_acknowledged_alarm_is_lost(tmp_path: Path, victim: str, link: str, points: int) -> None:
+    """kill -9 at random points. The link is a proxy of its own: it cuts, swallows and heals while both ends live."""
+    dice = random.Random(f"{SEED}{victim}{link}{points}")
     cloud = Mosquitto(tmp_path / "cloud").start()
-    port = free_port()
-    sections = f"""
-[[listen]]
-port = {port}
-driver = "watch"
-host = "127.0.0.1"
-[[uplink]]
-name = "city"
-host = "127.0.0.1"
-port = {cloud.port}
-ack = "application"
-alarm_ack_s = 3.0
-"""
-    gateway = GatewayProcess(tmp_path / "gw", DEVICES, sections)
     got: list[dict[str, Any]] = []
-    consumer = module.Consumer(str(tmp_path / "platform.db"), got.append)
-    watch = Watch(port)
-    tasks = []
-    try:
-        await asyncio.to_thread(gateway.start)
-        tasks = [asyncio.create_task(watch.run()), asyncio.create_task(consumer.run("127.0.0.1", cloud.port))]
-        for _ in range(points if victim != "twice_while_away" else max(1, points // 2)):
-            await asyncio.sleep(dice.uniform(0.05, 0.5))
-            await strike(victim, gateway, cloud, dice)
-        reached = watch.acknowledged
-        assert reached > points
-        tasks[0].cancel()
-        happened = lambda: {e["time"] for e in got if e["type"] == "cn.anhu.alarm.sos.v1"}  # noqa: E731
-        for _ in range(1200):
-            if len(happened()) >= watch.acknowledged:
-                break
-            await asyncio.sleep(0.05)
-        wanted = {at(number) for number in range(watch.acknowledged)}
-        assert not wanted - happened(), f"{len(wanted - happened())} of {len(wanted)} acknowledged alarms did not arrive"
-        judge(got)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        gateway.close()
-        cloud.stop(signal.SIGKILL)
+    consumer = example().Consumer(str(tmp_path / "platform.db"), got.append)
+    port = free_port()
+    async with Proxy("127.0.0.1", cloud.port) as proxy:
+        gateway = GatewayProcess(tmp_path / "gw", DEVICES, SECTIONS.format(port=port, upstream=proxy.port))
+        watch = Watch(port)
+        tasks = []
+        try:
+            await asyncio.to_thread(gateway.start)
+            tasks = [asyncio.create_task(watch.run()), asyncio.create_task(consumer.run("127.0.0.1", cloud.port))]
+            tasks += [asyncio.create_task(flap(proxy, dice))] if link == "flapping" else []
+            for _ in range(points):
+                await asyncio.sleep(dice.uniform(0.05, 0.5))
+                if link == "down":
+                    await proxy.set(Link.DOWN)
+                    await asyncio.sleep(dice.uniform(0.0, 0.2))
+                await strike(victim, gateway, cloud, dice)
+                if link == "down":
+                    await asyncio.sleep(dice.uniform(0.0, 0.2))
+                    await proxy.set(Link.OPEN)
+            await settle(tasks, proxy)
+            assert watch.acknowledged > points
+            happened = lambda: {e["time"] for e in got if e["type"] == "cn.anhu.alarm.sos.v1"}  # noqa: E731
+            for _ in range(1200):
+                if len(happened()) >= watch.acknowledged:
+                    break
+                await asyncio.sleep(0.05)
+            wanted = {at(number) for number in range(watch.acknowledged)}
+            assert not wanted - happened(), f"{len(wanted - happened())} of {len(wanted)} acknowledged alarms did not arrive"
+            judge(got)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(gateway.close)
+            cloud.stop(signal.SIGKILL)
+
+
+async def settle(tasks: list[asyncio.Task[None]], proxy: Proxy) -> None:
+    """The device falls silent, the line heals for good; only the platform goes on."""
+    device, _, *weather = tasks
+    for task in (device, *weather):
+        task.cancel()
+    await asyncio.gather(device, *weather, return_exceptions=True)
+    await proxy.set(Link.OPEN)
+
+
+async def flap(proxy: Proxy, dice: random.Random) -> None:
+    """A bad line: up for a moment, then cut, hung until it heals, or hung and then cut (what it had swallowed is gone)."""
+    while True:
+        await proxy.set(Link.OPEN)
+        await asyncio.sleep(dice.uniform(0.1, 1.2))
+        await proxy.set(dice.choice((Link.DOWN, Link.BLACK_HOLE)))
+        await asyncio.sleep(dice.uniform(0.02, 0.5))
+        if dice.random() < 0.5:
+            await proxy.set(Link.DOWN)
 
 
 async def strike(victim: str, gateway: GatewayProcess, cloud: Mosquitto, dice: random.Random) -> None:
+    if victim == "nothing":
+        return
     if victim == "twice_while_away":
         # What every measured peer fails: the power flaps twice while the platform is away.
         cloud.stop(signal.SIGKILL)
