@@ -24,6 +24,7 @@ from tests.gateway.process import free_port
 from tests.gateway.test_upstream import LK, sos
 
 SEED = 20261122
+MOST_CUTS = 8
 NORMAL = """
 import sys
 from gateway.store import opening, sqlite
@@ -50,7 +51,8 @@ class Life:
             '[gateway]\nid = "gw"\ndata_dir = "data"\n[devices]\nfile = "devices.csv"\n'
             f'[[listen]]\nport = {self.port}\ndriver = "watch"\nhost = "127.0.0.1"\n'
         )
-        os.sync()
+        # Only this disk: a sync of all of them would save what the control of another test has to lose.
+        subprocess.run(["sync", "-f", str(folder)], check=True)
         words = ["-c", NORMAL] if normal else ["-m", "gateway.cli"]
         self.log = Path("/tmp") / f"anhu-power-{os.getpid()}.log"
         with self.log.open("wb") as log:
@@ -126,21 +128,21 @@ async def test_nothing_acknowledged_is_lost_when_the_power_fails(tmp_path: Path,
         disk.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("control", ["normal", "no_barrier"])
 async def test_the_rig_sees_a_loss_where_there_must_be_one(tmp_path: Path, control: str) -> None:
+    """One cut is enough nearly always. A busy machine may write everything back in time once, never `MOST_CUTS` times in a row."""
     need_rig()
-    disk = Disk(tmp_path, "barrier=0" if control == "no_barrier" else "")
-    try:
-        for _ in range(3):
+    lost: list[int] = []
+    for cut in range(MOST_CUTS):
+        disk = Disk(tmp_path / str(cut), "barrier=0" if control == "no_barrier" else "")
+        try:
             life = Life(disk.power_on(), normal=control == "normal")
             number = await life.work(0, 0.6)
             end(life, disk)
             found = survived(disk.read_back())
-            disk._unmount()
-            assert number > 5
-            if any(at(each) not in found for each in range(number)):
-                return
-        raise AssertionError("the control lost nothing: this rig proves nothing")
-    finally:
-        disk.close()
+        finally:
+            disk.close()
+        lost.append(sum(1 for each in range(number) if at(each) not in found))
+        if number > 5 and lost[-1]:
+            return
+    raise AssertionError(f"the control lost {lost}: this rig proves nothing")
