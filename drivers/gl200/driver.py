@@ -40,7 +40,7 @@ NAME = "gl200"
 SILENCE_S = 2.0
 """A line without an end sign is whole after this."""
 
-_K, _S = OccurrenceKind, State
+_K, _S, _GNSS = OccurrenceKind, State, Source.GNSS
 _HAPPENINGS: dict[str, tuple[OccurrenceKind, State, str | None]] = {
     "SOS": (_K.SOS, _S.START, None),
     "CRA": (_K.CRASH, _S.START, None),
@@ -148,7 +148,8 @@ class Gl200:
         return output
 
     def _wake_s(self) -> float | None:
-        return min((at for at in (self._silent_s, self._requests.wake_s) if at is not None), default=None)
+        asked_s, silent_s = self._requests.wake_s, self._silent_s
+        return silent_s if asked_s is None else asked_s if silent_s is None else min(asked_s, silent_s)
 
     def _take(self, message: Message | Reject, frame: Frame, output: Output) -> None:
         if isinstance(message, Reject):
@@ -174,27 +175,27 @@ class Gl200:
 
     def _report(self, message: Message, frame: Frame, output: Output) -> None:
         """Alarm first, then places in the order sent, then health and motion."""
-        device, stored = f"{NAME}:{message.id}", message.frame == "BUFF"
-        places = gl200.read_places(message)
-        newest = max((place.at_ms or 0 for place in places), default=0)
+        device, stored, text, sent_ms = f"{NAME}:{message.id}", message.frame == "BUFF", message.text, message.sent_ms
+        places, end = gl200.read_places(message, text)
+        newest = max([place.at_ms or 0 for place in places], default=0)
         said = self._happened(message, stored)
-        output.events += [frame.event(device, body, at_ms=message.sent_ms) for body in said]
-        cells, aps = gl200.read_surroundings(message)
+        output.events += [frame.event(device, body, at_ms=sent_ms) for body in said]
+        cells, aps = gl200.read_surroundings(message, text)
         for place in places:
             if place.out_of_range:
                 output.rejects.append(Reject(Reason.RANGE, "longitude -180..180, latitude -90..90 degrees expected", message.raw[:1024]))
             elif place.lat is not None:
                 body = _position(place, self._datum, aps, stored=stored or (place.at_ms or 0) < newest)
                 output.events.append(frame.event(device, body, at_ms=place.at_ms))
-        if not any(place.lat is not None for place in places) and (cells or aps):
+        if (cells or aps) and all(place.lat is None for place in places):
             heard = Position(
                 source=Source.WIFI if aps else Source.CELL, valid=False, stored=stored, cells=[Cell(*cell) for cell in cells] or None,
                 wifi=[WifiAp(*ap) for ap in aps] or None,
             )  # fmt: skip
-            output.events.append(frame.event(device, heard, at_ms=message.sent_ms))
-        health = _health(message)
+            output.events.append(frame.event(device, heard, at_ms=sent_ms))
+        health = _health(message, text, end)
         if health is not None and not stored:
-            output.events.append(frame.event(device, health, at_ms=message.sent_ms))
+            output.events.append(frame.event(device, health, at_ms=sent_ms))
         if not (said or places or cells or aps or health) and message.kind not in _QUIET:
             output.rejects.append(Reject(Reason.UNSUPPORTED, f"report GT{message.kind} is not decoded", message.raw[:1024]))
 
@@ -226,7 +227,7 @@ def _moving(message: Message) -> bool | None:
     return None
 
 
-def _health(message: Message) -> DeviceHealth | None:
+def _health(message: Message, text: str, end: int) -> DeviceHealth | None:
     if message.kind == "INF":
         info = gl200.read_info(message)
         return DeviceHealth(
@@ -235,15 +236,16 @@ def _health(message: Message) -> DeviceHealth | None:
         )  # fmt: skip
     if message.kind in {"EPN", "EPF"}:
         return DeviceHealth(external_power=message.kind == "EPN")
-    battery = gl200.read_battery(message) if message.kind in _PLACED_BATTERY else None
+    battery = gl200.read_battery(message, text, end) if message.kind in _PLACED_BATTERY else None
     return DeviceHealth(battery_percent=battery) if battery is not None else None
 
 
 def _position(place: Place, datum: Datum, aps: list[ApSeen], *, stored: bool) -> Position:
     return Position(
-        lat=place.lat, lon=place.lon, datum=datum, valid=place.accuracy != 0, speed_kmh=place.speed_kmh, course_deg=place.course_deg,
+        lat=place.lat, lon=place.lon, datum=datum, source=_GNSS, valid=place.accuracy != 0, speed_kmh=place.speed_kmh,
+        course_deg=place.course_deg,
         altitude_m=place.altitude_m, hdop=place.accuracy or None, stored=stored, cells=[Cell(*place.cell)] if place.cell else None,
-        wifi=[WifiAp(*ap) for ap in aps] or None,
+        wifi=[WifiAp(*ap) for ap in aps] if aps else None,
     )  # fmt: skip
 
 

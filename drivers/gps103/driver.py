@@ -59,8 +59,12 @@ _ALARMS: dict[str, tuple[OccurrenceKind, str | None]] = {
     "acc alarm": (_K.IGNITION, "while armed"),
     "dtc": (_K.FAULT, "engine"),
 }
-_ANSWERS = re.compile(r"[a-p]t")
+_ANSWERS = re.compile(r"[a-p]t").fullmatch
 """Answer to a command letter: the letter in lower case and a t."""
+_PHOTO = re.compile(r"v[rt]\d*").fullmatch
+_SWITCHED = {"acc on": True, "acc off": False}
+_GNSS, _IGNITION, _DOOR = Source.GNSS, _K.IGNITION, _K.DOOR_OPEN
+_TEMPERATURE, _ODOMETER, _VOLTAGE = Quantity.TEMPERATURE, Quantity.ODOMETER, Quantity.VOLTAGE
 
 
 class Gps103:
@@ -147,7 +151,8 @@ class Gps103:
         return output
 
     def _wake_s(self) -> float | None:
-        return min((at for at in (self._silent_s, self._requests.wake_s) if at is not None), default=None)
+        asked_s, silent_s = self._requests.wake_s, self._silent_s
+        return silent_s if asked_s is None else asked_s if silent_s is None else min(asked_s, silent_s)
 
     def _take(self, line: Line | Reject, frame: Frame, output: Output) -> None:
         if isinstance(line, Reject):
@@ -162,7 +167,7 @@ class Gps103:
 
     def _report(self, line: Line, frame: Frame, output: Output) -> None:
         word = line.word.lower()
-        if re.fullmatch(r"v[rt]\d*", word):
+        if _PHOTO(word):
             # Parts of a photo: not kept.
             return
         report = gps103.read_report(line, offset_minutes=self._offset)
@@ -172,7 +177,7 @@ class Gps103:
         if _ALARMS.get(word) == _ALARMS["help me"]:
             # Ends the alarm on the tracker, which repeats it until then.
             output.acks.append(Send(gps103.write_command(line.imei, "E")))
-        if _ANSWERS.fullmatch(word) or word == "tracker":
+        if _ANSWERS(word) or word == "tracker":
             command = self._requests.answer(word)
             if command is not None:
                 output.events.append(command.result(CommandStatus.DONE, frame.received))
@@ -189,16 +194,11 @@ class Gps103:
             bodies.append(place)
         if report.battery is not None:
             bodies.append(DeviceHealth(battery_percent=report.battery))
-        readings = (
-            (Quantity.TEMPERATURE, report.temperature),
-            (Quantity.ODOMETER, report.odometer_m),
-            (Quantity.VOLTAGE, report.volts),
-        )
-        for quantity, value in readings:
+        for quantity, value in ((_TEMPERATURE, report.temperature), (_ODOMETER, report.odometer_m), (_VOLTAGE, report.volts)):
             if value is not None and in_range(quantity, value):
                 bodies.append(Measurement(quantity=quantity, value=value))
-        ignition = {"acc on": True, "acc off": False}.get(word, report.ignition)
-        for kind, is_on in ((_K.IGNITION, ignition), (_K.DOOR_OPEN, report.door)):
+        ignition = _SWITCHED.get(word, report.ignition)
+        for kind, is_on in ((_IGNITION, ignition), (_DOOR, report.door)):
             # Trackers without the wire always write 0: silence until it is 1 for the first time.
             if is_on is not None and is_on != self._states.get(kind, False):
                 bodies.append(Occurrence(kind=kind, state=State.START if is_on else State.END))
@@ -223,8 +223,8 @@ def _place(report: Report, datum: Datum) -> Position | None:
     if report.lat is None:
         return Position(source=Source.CELL, valid=False, cells=cells) if cells else None
     return Position(
-        lat=report.lat, lon=report.lon, datum=datum, valid=report.is_valid, speed_kmh=report.speed_kmh, course_deg=report.course_deg,
-        altitude_m=report.altitude_m, satellites=report.satellites,
+        lat=report.lat, lon=report.lon, datum=datum, source=_GNSS, valid=report.is_valid, speed_kmh=report.speed_kmh,
+        course_deg=report.course_deg, altitude_m=report.altitude_m, satellites=report.satellites,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from drivers.api import (
@@ -46,7 +47,7 @@ from protocols.tracker.h02_text import TextReport, read_text, status_of
 NAME = "h02"
 PENDING_LIMIT = 16
 
-_K = OccurrenceKind
+_K, _START, _GNSS = OccurrenceKind, State.START, Source.GNSS
 _KINDS = {
     "sos": _K.SOS, "vibration": _K.VIBRATION, "overspeed": _K.OVERSPEED, "power_cut": _K.POWER_CUT,
     "fence_entry": _K.DEVICE_FENCE_ENTRY, "fence_exit": _K.DEVICE_FENCE_EXIT,
@@ -158,14 +159,13 @@ class H02:
 
     def _answer(self, frame: Frame, text: Text, output: Output) -> None:
         """V1 and NBR with V4 after commit, heartbeats by their own head at once."""
-        clock = datetime.fromtimestamp(frame.received.ms // 1000, UTC)
-        identity, command = text.id or self._id, text.command
+        identity, command, now_s = text.id or self._id, text.command, frame.received.ms // 1000
         if command in {"HTBT", "V0"}:
             output.replies.append(Send(f"*{text.fields[0]},{identity},{text.fields[2]}#".encode("ascii", "replace")))
         elif command in {"V1", "NBR"}:
-            output.acks.append(Send(f"*HQ,{identity},V4,{command},{clock:%Y%m%d%H%M%S}#".encode("ascii", "replace")))
+            output.acks.append(Send(f"*HQ,{identity},V4,{command},{_stamp(now_s)}#".encode("ascii", "replace")))
         elif self._ack_all and command != "V4":
-            output.acks.append(Send(f"*HQ,{identity},R12,{clock:%H%M%S}#".encode("ascii", "replace")))
+            output.acks.append(Send(f"*HQ,{identity},R12,{_stamp(now_s)[8:]}#".encode("ascii", "replace")))
 
     def _binary(self, frame: Frame, output: Output) -> None:
         try:
@@ -179,30 +179,34 @@ class H02:
 
     def _report(self, frame: Frame, device: str, report: TextReport, output: Output) -> None:
         """Alarms first, whatever the fix; the rest only of a device that we know."""
-        at = report.at_ms
-
-        def say(body: Body) -> None:
-            output.events.append(frame.event(device, body, at_ms=at))
-
+        event, at = frame.event, report.at_ms
+        said: list[Body] = []
         if report.status is not None:
-            for word in h02.alarms_of(report.status, fences=self._fences):
-                say(Occurrence(kind=_KINDS[word], state=State.START))
-        if not self._id:
+            said += [Occurrence(kind=_KINDS[word], state=_START) for word in h02.alarms_of(report.status, fences=self._fences)]
+        if self._id:
+            said += self._rest(frame, report, output)
+        else:
             output.rejects.append(Reject(Reason.UNSUPPORTED, "not logged in: the frame names no device", h02.sample(frame.data)))
-            return
+        output.events += [event(device, body, at_ms=at) for body in said]
+
+    def _rest(self, frame: Frame, report: TextReport, output: Output) -> list[Body]:
+        """Place, health, readings, words."""
+        said: list[Body] = []
         if report.fix is not None and report.fix.out_of_range:
             output.rejects.append(Reject(Reason.RANGE, "latitude 0..90 and longitude 0..180 degrees expected", h02.sample(frame.data)))
         position = _position(report.fix, report, self._datum)
         if position is not None:
-            say(position)
+            said.append(position)
         signal = report.signal if report.signal is not None and 0 <= report.signal <= 100 else None
         if report.battery is not None or signal is not None:
-            say(DeviceHealth(battery_percent=report.battery, signal=signal))
-        for quantity, value in ((Quantity.STEPS, report.steps), (Quantity.TUMBLES, report.tumbles)):
-            if value is not None and in_range(quantity, value):
-                say(Measurement(quantity=quantity, value=value))
+            said.append(DeviceHealth(battery_percent=report.battery, signal=signal))
+        if report.steps is not None or report.tumbles is not None:
+            for quantity, value in ((Quantity.STEPS, report.steps), (Quantity.TUMBLES, report.tumbles)):
+                if value is not None and in_range(quantity, value):
+                    said.append(Measurement(quantity=quantity, value=value))
         if report.result is not None:
-            say(self._words(report.result))
+            said.append(self._words(report.result))
+        return said
 
     def _words(self, text: str) -> CommandResult:
         """The device's answer, matched by the code that it begins with."""
@@ -213,15 +217,21 @@ class H02:
         return CommandResult(command=command.id, verb=command.verb.value, status=status, detail=text)
 
 
+@lru_cache(maxsize=4)
+def _stamp(now_s: int) -> str:
+    """yyyymmddhhmmss; many reports are answered within one second."""
+    return f"{datetime.fromtimestamp(now_s, UTC):%Y%m%d%H%M%S}"
+
+
 def _position(fix: Fix | None, report: TextReport, datum: Datum) -> Position | None:
-    cells = [Cell(*cell) for cell in report.cells] or None
+    cells = [Cell(*cell) for cell in report.cells] if report.cells else None
     if fix is None or fix.lat is None:
         return Position(source=Source.CELL, valid=False, cells=cells, satellites=report.satellites) if cells else None
     return Position(
         lat=fix.lat,
         lon=fix.lon,
         datum=datum,
-        source=Source.CELL if fix.letter == "B" else Source.GNSS,
+        source=Source.CELL if fix.letter == "B" else _GNSS,
         valid=fix.letter != "V",
         speed_kmh=fix.speed_kmh,
         course_deg=fix.course_deg,

@@ -39,6 +39,7 @@ from protocols.tracker.xexun2 import Connection, Message, Record
 NAME = "xexun2"
 
 _K = OccurrenceKind
+_GNSS = Source.GNSS
 _KINDS = {"sos": _K.SOS, "removed": _K.REMOVED, "fall": _K.FALL}
 _KNOWN = sum(1 << index for index in xexun2.ALARMS)
 _TEXTS = {Verb.RESTART: "reset", Verb.POWER_OFF: "of=1"}
@@ -135,21 +136,24 @@ class Xexun2:
         except RemoteProtocolError as error:
             output.rejects.append(error.reject(message.raw))
             return
-        newest = max((record.time_s for record in records), default=0)
+        newest = max([record.time_s for record in records], default=0)
+        device, event = f"{NAME}:{message.imei}", frame.event
         for record in records:
-            at_ms = record.time_s * 1000
+            at_ms = record.time_s * 1000 or None
             bodies = self._bodies(record, stored=record.time_s < newest)
-            output.events += [frame.event(f"{NAME}:{message.imei}", body, at_ms=at_ms or None) for body in bodies]
+            output.events += [event(device, body, at_ms=at_ms) for body in bodies]
             if record.fault:
                 reason = Reason.RANGE if "degrees" in record.fault else Reason.TRUNCATED
                 output.rejects.append(Reject(reason, record.fault, message.raw[:1024]))
 
     def _bodies(self, record: Record, *, stored: bool) -> list[Body]:
-        bodies: list[Body] = [
-            Occurrence(kind=_KINDS[word], state=State.START, stored=stored)
-            for index, word in xexun2.ALARMS.items()
-            if record.alarms >> index & 1
-        ]
+        bodies: list[Body] = []
+        if record.alarms:
+            bodies += [
+                Occurrence(kind=_KINDS[word], state=State.START, stored=stored)
+                for index, word in xexun2.ALARMS.items()
+                if record.alarms >> index & 1
+            ]
         if record.alarms & ~_KNOWN:
             detail = f"alarm bits {record.alarms & ~_KNOWN:08x}"
             bodies.append(Occurrence(kind=_K.GENERAL_ALARM, state=State.START, detail=detail, stored=stored))
@@ -161,8 +165,8 @@ class Xexun2:
         return bodies
 
     def _place(self, record: Record, stored: bool) -> Position | None:
-        cells = [Cell(*cell) for cell in record.cells] or None
-        wifi = [WifiAp(*ap) for ap in record.aps] or None
+        cells = [Cell(*cell) for cell in record.cells] if record.cells else None
+        wifi = [WifiAp(*ap) for ap in record.aps] if record.aps else None
         if record.lat is None:
             if cells is None and wifi is None:
                 return None
@@ -171,6 +175,7 @@ class Xexun2:
             lat=record.lat,
             lon=record.lon,
             datum=self._datum,
+            source=_GNSS,
             speed_kmh=record.speed_kmh,
             course_deg=record.course_deg,
             satellites=record.satellites,

@@ -56,7 +56,7 @@ def epoch_day(year: int, month: int, day: int) -> int | None:
     """
     try:
         return date(year if year >= 100 else 2000 + year, month, day).toordinal() - _EPOCH_DAY
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

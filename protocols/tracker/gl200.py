@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from protocols.errors import LocalProtocolError, Reason, Reject, RemoteProtocolError
 from protocols.framing import Cut, Framer
-from protocols.tracker.fix import ApSeen, CellSeen, civil_ms
+from protocols.tracker.fix import ApSeen, CellSeen, clock_ms, day_ms
 
 LINE_LIMIT = 4096
 PLACES_LIMIT = 20
@@ -34,6 +34,8 @@ _PLACE = re.compile(
 _CELL_ONLY = re.compile(r",,,,,,,(\d{3,4}),(\d{2,4}),([0-9A-Fa-f]{1,8}),([0-9A-Fa-f]{1,8}),")
 _CELL = re.compile(r"(?:^|,)(\d{3,4}),(\d{2,4}),([0-9A-Fa-f]{1,8}),([0-9A-Fa-f]{1,8}),(\d{1,2})(?=,)")
 _AP = re.compile(r",([0-9A-Fa-f]{12}),(-\d{1,3})(?=,)")
+_STATUS = re.compile(r",(\d{1,3}),[0-9A-F]{6}(?:,|$)")
+_COUNTER = re.compile(r"[0-9A-Fa-f]{4}").fullmatch
 
 
 class Message(NamedTuple):
@@ -43,6 +45,11 @@ class Message(NamedTuple):
     kind: str
     fields: tuple[str, ...]
     raw: bytes = b""
+
+    @property
+    def text(self) -> str:
+        """The fields with a comma before each, as the patterns of places want them."""
+        return "," + ",".join(self.fields)
 
     @property
     def id(self) -> str:
@@ -58,7 +65,7 @@ class Message(NamedTuple):
     @property
     def counter(self) -> str:
         """Count of the message, hex; empty where the firmware writes none."""
-        return self.fields[-1] if re.fullmatch(r"[0-9A-Fa-f]{4}", self.fields[-1]) else ""
+        return self.fields[-1] if _COUNTER(self.fields[-1]) else ""
 
     @property
     def sent_ms(self) -> int | None:
@@ -127,6 +134,11 @@ class Connection:
 
 def _cut(buffer: bytes, start: int) -> Cut:
     """From a head to an end sign; another head in between means that the first line was cut off."""
+    if buffer.startswith(b"+", start) and _HEAD.match(buffer, start):
+        # The usual line: it has nothing inside that could be another.
+        end = buffer.find(b"$", start)
+        if end >= 0 and not (buffer.find(b"+", start + 1, end) >= 0 or buffer.find(b"\n", start, end) >= 0 or 0 in buffer[start:end]):
+            return Cut(0, end + 1 - start)
     size = len(buffer)
     found = _HEAD.search(buffer, start)
     if found is None:
@@ -180,12 +192,15 @@ def acknowledgement(message: Message) -> bytes:
     return f"+SACK:{message.counter}$".encode()
 
 
-def read_places(message: Message) -> list[Place]:
-    """Every place of a report, in the order sent."""
-    text = "," + ",".join(message.fields)
-    found = []
-    for match in list(_PLACE.finditer(text))[:PLACES_LIMIT]:
+def read_places(message: Message, text: str = "") -> tuple[list[Place], int]:
+    """Every place of a report, in the order sent, and where the last one begins to end in `text` (`message.text`); -1 without any."""
+    found: list[Place] = []
+    end = -1
+    for match in _PLACE.finditer(text or message.text):
         accuracy, speed, course, altitude, lon_text, lat_text, clock, mcc, mnc, lac, cid = match.groups()
+        end = match.end()
+        if len(found) >= PLACES_LIMIT:
+            continue
         lat, lon = float(lat_text), float(lon_text)
         bad = not (-90 <= lat <= 90 and -180 <= lon <= 180)
         is_place = not bad and bool(lat or lon)
@@ -197,37 +212,39 @@ def read_places(message: Message) -> list[Place]:
                 float(altitude) if altitude else None, _cell(mcc, mnc, lac, cid), bad,
             )
         )  # fmt: skip
-    return found
+    return found, end
 
 
-def read_surroundings(message: Message) -> tuple[list[CellSeen], list[ApSeen]]:
+def read_surroundings(message: Message, text: str = "") -> tuple[list[CellSeen], list[ApSeen]]:
     """Cells of a report without a place, and access points of any."""
-    text = "," + ",".join(message.fields)
+    text = text or message.text
     cells: list[CellSeen] = []
     if message.kind == "GSM":
         for match in _CELL.finditer(",".join(message.fields[3:])):
             cell = _cell(*match.groups()[:4])
             cells += [cell._replace(rssi_dbm=int(match[5]) - 110)] if cell else []
-    else:
+    elif ",,,,,,," in text:
         alone = _CELL_ONLY.search(text)
         cell = _cell(*alone.groups()) if alone else None
         cells += [cell] if cell else []
+    if ",-" not in text:
+        return cells, []
     aps = [ApSeen(":".join(mac[i : i + 2] for i in range(0, 12, 2)).lower(), int(level)) for mac, level in _AP.findall(text)]
     return cells, aps
 
 
-def read_battery(message: Message) -> int | None:
-    """Battery in % of a report with a place or cell; its field moves with the model."""
-    text = ",".join(message.fields)
-    begins = [match.end() for match in _PLACE.finditer("," + text)]
-    tail = text[begins[-1] :].split(",")[1:-2] if begins else list(message.fields[3:-2])
-    status = re.search(r",(\d{1,3}),[0-9A-F]{6}(?:,|$)", ",".join(["", *tail]))
+def read_battery(message: Message, text: str, end: int) -> int | None:
+    """Battery in % of a report with a place or cell; its field moves with the model. `text`, `end`: of `read_places`."""
+    tail = text[end + 1 :].split(",")[1:-2] if end >= 0 else list(message.fields[3:-2])
+    if not tail:
+        return None
+    status = _STATUS.search("," + ",".join(tail))
     if status and int(status[1]) <= 100:
         return int(status[1])
-    if tail and re.fullmatch(r"\d{1,3}", tail[-1]) and int(tail[-1]) <= 100 and len(tail) > 1:
-        return int(tail[-1])
-    if len(tail) > 4 and tail[-2:] == ["", ""] and re.fullmatch(r"\d{1,3}", tail[-4]) and 0 < int(tail[-4]) <= 100:
-        return int(tail[-4])
+    if len(tail) > 1 and (last := _small(tail[-1], 100)) is not None:
+        return last
+    if len(tail) > 4 and not tail[-1] and not tail[-2]:
+        return _small(tail[-4], 100) or None
     return None
 
 
@@ -249,7 +266,7 @@ def read_info(message: Message) -> Info:
 
 
 def _small(text: str, most: int) -> int | None:
-    return int(text) if re.fullmatch(r"\d{1,3}", text) and int(text) <= most else None
+    return int(text) if len(text) <= 3 and text.isdecimal() and int(text) <= most else None
 
 
 def _cell(mcc: str | None, mnc: str | None, lac: str | None, cid: str | None) -> CellSeen | None:
@@ -259,9 +276,8 @@ def _cell(mcc: str | None, mnc: str | None, lac: str | None, cid: str | None) ->
 
 
 def _time_ms(text: str) -> int | None:
-    if not re.fullmatch(r"\d{14}", text):
-        return None
-    return civil_ms(*(int(part) for part in (text[:4], text[4:6], text[6:8], text[8:10], text[10:12], text[12:])))
+    midnight, since = day_ms(text[:8], "ymd"), clock_ms(text[8:])
+    return None if midnight is None or since is None else midnight + since
 
 
 def write_report(kind: str, imei: str, *middle: str, sent: str, count: int = 1, stored: bool = False, version: str = "1A0800") -> bytes:

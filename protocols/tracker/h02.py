@@ -20,7 +20,7 @@ from typing import NamedTuple
 from protocols.bits import bcd_encode
 from protocols.errors import FRAME_SAMPLE_BYTES, LocalProtocolError, Reason, Reject, RemoteProtocolError
 from protocols.framing import NEED_MORE, Cut, Framer
-from protocols.tracker.fix import civil_ms
+from protocols.tracker.fix import clock_ms, day_ms
 
 TEXT_LIMIT = 1024
 APPENDIX_LIMIT = 19
@@ -30,10 +30,11 @@ KNOT_KMH = 1.852
 STATUS_ALARMS: dict[int, str] = {1: "sos", 18: "sos", 0: "vibration", 2: "overspeed", 19: "power_cut"}
 FENCE_ALARMS: dict[int, str] = {4: "fence_entry", 7: "fence_exit"}
 """Words of status bits, which are ACTIVE LOW; fences are Sinotrack's and not confirmed."""
+_ALARM_BITS = sum(1 << bit for bit in STATUS_ALARMS | FENCE_ALARMS)
 
 
 class Text(NamedTuple):
-    """A text frame: its fields between `*` and `#`; the first three are maker, id, command."""
+    """A text frame: its fields between `*` and `#` without padding; the first three are maker, id, command."""
 
     fields: tuple[str, ...]
     raw: bytes = b""
@@ -41,12 +42,12 @@ class Text(NamedTuple):
     @property
     def id(self) -> str:
         """Id as written; may be empty."""
-        return self.fields[1].strip() if len(self.fields) > 1 else ""
+        return self.fields[1] if len(self.fields) > 1 else ""
 
     @property
     def command(self) -> str:
         """Command in upper case."""
-        return self.fields[2].strip().upper() if len(self.fields) > 2 else ""
+        return self.fields[2].upper() if len(self.fields) > 2 else ""
 
 
 class Binary(NamedTuple):
@@ -104,7 +105,7 @@ class Connection:
                 continue
             kind = self._kinds.popleft()
             if kind == "text":
-                out.append(Text(tuple(found[1:-1].decode("utf-8", "replace").split(",")), found))
+                out.append(Text(tuple([part.strip() for part in found[1:-1].decode("utf-8", "replace").split(",")]), found))
             elif kind == "binary":
                 out.append(Binary(found))
             elif kind == "x":
@@ -196,6 +197,8 @@ def _digits(text: str) -> bool:
 
 def _inner_head(buffer: bytes, start: int, end: int) -> int:
     """Where a whole frame or a text head with an id begins between `start` and `end`, 0 where none does: `start` was cut short."""
+    if buffer.find(b"*", start + 1, end) < 0 and buffer.find(b"$", start + 1, end) < 0:
+        return 0
     at = start
     while True:
         at = min((i for i in (buffer.find(b"*", at + 1, end), buffer.find(b"$", at + 1, end)) if i >= 0), default=-1)
@@ -226,6 +229,8 @@ def alarms_of(status: int, *, fences: bool = False) -> list[str]:
     """
     if status in {0xFFFFFBFF, 0xFFFFFFFF}:
         return []
+    if status & _ALARM_BITS == _ALARM_BITS:
+        return []
     table = STATUS_ALARMS | FENCE_ALARMS if fences else STATUS_ALARMS
     return list(dict.fromkeys(word for bit, word in table.items() if not status >> bit & 1))
 
@@ -238,9 +243,9 @@ def battery_of(code: int) -> int | None:
     """
     if 0xF1 <= code <= 0xF6:
         code -= 0xF0
-    if code in range(1, 4):
+    if 1 <= code <= 3:
         return (code - 1) * 10
-    if code in range(4, 7):
+    if 4 <= code <= 6:
         return (code - 1) * 20
     return code if 7 <= code <= 100 else None
 
@@ -254,7 +259,6 @@ def read_binary(raw: bytes) -> BinaryReport:
     if not _binary_fits(raw[: at + 23], at - 1):
         raise RemoteProtocolError(Reason.RANGE, "BCD time and coordinates expected", raw)
     text = raw[at : at + 19].hex()
-    hour, minute, second, day, month, year = (int(text[i : i + 2]) for i in range(0, 12, 2))
     lat = int(text[12:14]) + int(text[14:20]) / 600_000
     lon = int(text[22:25]) + int(text[25:31]) / 600_000
     flags = int(text[31], 16)
@@ -262,7 +266,7 @@ def read_binary(raw: bytes) -> BinaryReport:
     bad = lat > 90 or lon > 180
     placed = not bad and bool(lat or lon)
     fix = Fix(
-        civil_ms(year, month, day, hour, minute, second),
+        text_ms(text[6:12], text[:6]),
         (lat if flags & 4 else -lat) if placed else None,
         (lon if flags & 8 else -lon) if placed else None,
         "A" if flags & 2 else "V",
@@ -355,9 +359,8 @@ def _number(text: str) -> float | None:
 
 def text_ms(date: str, time: str) -> int | None:
     """Epoch milliseconds of `ddmmyy` and `hhmmss`; None when either is missing or impossible."""
-    if len(date) != 6 or len(time) != 6 or not (date + time).isdecimal() or not (date + time).isascii():
-        return None
-    return civil_ms(int(date[4:]), int(date[2:4]), int(date[:2]), int(time[:2]), int(time[2:4]), int(time[4:]))
+    midnight, since = day_ms(date) if len(date) == 6 else None, clock_ms(time)
+    return None if midnight is None or since is None else midnight + since
 
 
 def write_v1(

@@ -11,6 +11,7 @@ HTBT [battery]
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from protocols.errors import Reason, RemoteProtocolError
@@ -18,6 +19,7 @@ from protocols.tracker.fix import CellSeen
 from protocols.tracker.h02 import Fix, Text, battery_of, fix_index, read_fix, text_ms
 
 CELLS_LIMIT = 32
+_STATUS = re.compile(r"[0-9a-fA-F]{8}").fullmatch
 
 
 @dataclass(slots=True)
@@ -96,8 +98,7 @@ def _is_date(fields: tuple[str, ...], at: int) -> bool:
 
 
 def _is_status(text: str) -> bool:
-    text = text.strip()
-    return len(text) == 8 and all(c in "0123456789abcdefABCDEF" for c in text)
+    return _STATUS(text.strip()) is not None
 
 
 def _int(text: str) -> int:

@@ -16,11 +16,12 @@ Commands travel down as text without an end mark: password, then letters.
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from protocols.errors import LocalProtocolError, Reason, Reject, RemoteProtocolError
 from protocols.framing import Cut, Framer
+from protocols.tracker.fix import epoch_day
 
 FIX, OTHER_FIX, FAULT, SOS, OVERSPEED, FALL, FENCE_1, LOW_BATTERY, MOVEMENT, MOVEMENT_2, SIGNAL, CHARGING = (
     0,
@@ -40,7 +41,6 @@ FIX, OTHER_FIX, FAULT, SOS, OVERSPEED, FALL, FENCE_1, LOW_BATTERY, MOVEMENT, MOV
 
 FRAME_LIMIT = 1024
 _START = re.compile(rb"![0-9A-Za-z][,;]")
-_EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
 class MinifinderMessage(NamedTuple):
@@ -195,10 +195,10 @@ def _clock_ms(day: str, time: str) -> int | None:
     try:
         dd, mm, yy = map(int, day.split("/"))
         hours, minutes, seconds = map(int, time.split(":"))
-        days = date(2000 + yy, mm, dd).toordinal() - _EPOCH_DAY
-    except (ValueError, OverflowError):
+        days = epoch_day(yy, mm, dd)
+    except ValueError:
         return None
-    if not (0 <= yy <= 99 and 0 <= hours <= 23 and 0 <= minutes <= 59 and 0 <= seconds <= 60):
+    if days is None or not (0 <= yy <= 99 and 0 <= hours <= 23 and 0 <= minutes <= 59 and 0 <= seconds <= 60):
         return None
     return (days * 86_400 + hours * 3600 + minutes * 60 + seconds) * 1000
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from protocols.errors import LocalProtocolError, Reason, Reject, RemoteProtocolError
 from protocols.framing import Cut, Framer
-from protocols.tracker.fix import ApSeen, CellSeen, civil_ms
+from protocols.tracker.fix import ApSeen, CellSeen, clock_ms, day_ms
 
 LINE_LIMIT = 4096
 TRACK, STEPS, HEART_RATE, SURROUNDINGS = 6, 13, 14, 43
@@ -25,6 +25,9 @@ POSITION, CELLS = 1, 3
 _HEAD = re.compile(rb"@([GB])#@[,|]")
 _END = re.compile(rb"@[RE]#@")
 _PARTIAL = re.compile(rb"@(?:[GB](?:#@?)?)?$")
+_DEGREES = re.compile(r"-?\d{1,3}(?:\.\d{1,9})?").fullmatch
+_MAC = re.compile(r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}").fullmatch
+_LEVEL = re.compile(r"-?\d{1,3}").fullmatch
 _G = re.compile(r"@G#@,V?\d\d,(\d{1,3}),(\d{10,17}),(\d*),(\d{14}),?(.*)", re.DOTALL)
 _B = re.compile(r"@B#@\|V?\d\d\|(\d{1,3})\|(\d{10,17})\|(\d*)\|(?:(?:[^|,]*\|)?[01]\|(\d{1,3})\|)?(\d{14})\|?(.*)", re.DOTALL)
 
@@ -126,9 +129,8 @@ def answer(message: Message, time: str) -> bytes:
 
 def time_ms(message: Message, *, offset_minutes: int) -> int | None:
     """UTC milliseconds of the line; None for an impossible time."""
-    at = message.at
-    parts = (int(part) for part in (at[:4], at[4:6], at[6:8], at[8:10], at[10:12], at[12:]))
-    return civil_ms(*parts, offset_minutes=offset_minutes)
+    midnight, since = day_ms(message.at[:8], "ymd"), clock_ms(message.at[8:])
+    return None if midnight is None or since is None else midnight + since - offset_minutes * 60_000
 
 
 def read_place(message: Message) -> tuple[float, float] | None:
@@ -139,7 +141,7 @@ def read_place(message: Message) -> tuple[float, float] | None:
         parts = message.data.split("|")
         if parts[-1] == "2":
             return None
-    if len(parts) < 2 or not all(re.fullmatch(r"-?\d{1,3}(?:\.\d{1,9})?", part) for part in parts[:2]):
+    if len(parts) < 2 or not (_DEGREES(parts[0]) and _DEGREES(parts[1])):
         return None
     return float(parts[0]), float(parts[1])
 
@@ -147,7 +149,7 @@ def read_place(message: Message) -> tuple[float, float] | None:
 def read_count(message: Message, index: int) -> int | None:
     """A number of a G message, 0 first; None where there is none."""
     parts = message.data.split(",")
-    return int(parts[index]) if index < len(parts) and re.fullmatch(r"\d{1,9}", parts[index]) else None
+    return int(parts[index]) if index < len(parts) and len(parts[index]) <= 9 and parts[index].isdecimal() else None
 
 
 def read_surroundings(message: Message) -> tuple[list[CellSeen], list[ApSeen]]:
@@ -156,9 +158,9 @@ def read_surroundings(message: Message) -> tuple[list[CellSeen], list[ApSeen]]:
     aps: list[ApSeen] = []
     for item in re.split(r"[,|]", message.data) if message.form == "G" else message.data.split("|"):
         fields = item.split(";" if message.form == "G" else ",")
-        if re.fullmatch(r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}", fields[0]) and len(fields) >= 2:
+        if _MAC(fields[0]) and len(fields) >= 2:
             aps.append(ApSeen(fields[0].lower(), _level(fields[-1])))
-        elif len(fields) == 5 and all(re.fullmatch(r"\d{1,10}", field) for field in fields[:4]):
+        elif len(fields) == 5 and all(field.isdecimal() and len(field) <= 10 for field in fields[:4]):
             numbers = [int(field) for field in fields[:4]]
             mcc, mnc, lac, cid = numbers if message.form == "G" else numbers[::-1]
             cells.append(CellSeen(mcc, mnc, lac, cid, _level(fields[4])))
@@ -167,7 +169,7 @@ def read_surroundings(message: Message) -> tuple[list[CellSeen], list[ApSeen]]:
 
 def _level(text: str) -> int | None:
     """dBm where it has its sign, else the scale of AT+CSQ."""
-    if not re.fullmatch(r"-?\d{1,3}", text):
+    if not _LEVEL(text):
         return None
     value = int(text)
     return value if value < 0 else 2 * value - 113 if value <= 31 else None

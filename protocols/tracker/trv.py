@@ -15,11 +15,12 @@ The name of an access point may hold `#`: a list that ends inside a name goes on
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from protocols.errors import LocalProtocolError, Reason, Reject, RemoteProtocolError
 from protocols.framing import Cut, Framer
+from protocols.tracker.fix import clock_ms, day_ms
 
 HEADER = re.compile(rb"(TRV|[A-Z]{2})([A-Z]P[0-9A-Z]{2})")
 _START = re.compile(rb"(?:TRV|[A-Z]{2})[ACYBDZ]P[0-9A-Z]{2}")
@@ -45,7 +46,6 @@ _POSITION = re.compile(
     r",?(\d{6})([AV])(\d{1,3})(\d\d\.\d+)([NS])(\d{1,3})(\d\d\.\d+)([EW])(\d{3}\.\d)(\d{6})([\d.]{6})(\d{3})(\d{3})(\d{3})(.?)(\d{0,2})(\d{0,2})\d*"
 )
 _STATE = re.compile(r",?(\d{3})(\d{3})(\d{3})")
-_EPOCH_DAY = date(1970, 1, 1).toordinal()
 CODE_DIGITS = 11
 """Longest code of a cell in digits: 28 bits in LTE, 36 in 5G."""
 
@@ -313,14 +313,8 @@ def _course(text: str) -> float | None:
 
 
 def _clock_ms(day: str, time: str) -> int | None:
-    hours, minutes, seconds = int(time[:2]), int(time[2:4]), int(time[4:])
-    if hours > 23 or minutes > 59 or seconds > 60:
-        return None
-    try:
-        days = date(2000 + int(day[:2]), int(day[2:4]), int(day[4:])).toordinal() - _EPOCH_DAY
-    except ValueError:
-        return None
-    return (days * 86_400 + hours * 3600 + minutes * 60 + seconds) * 1000
+    midnight, since = day_ms(day, "ymd"), clock_ms(time)
+    return None if midnight is None or since is None else midnight + since
 
 
 def position_body(position: TrvPosition) -> bytes:

@@ -31,6 +31,8 @@ FRAME_LIMIT = 2 * LENGTH_LIMIT + 64
 """Every pair of a body of 1023 bytes may be an escape of three."""
 _ESCAPE, _ESCAPED_MARK, _ESCAPED_ESCAPE = b"\xfb\xbf", b"\xfb\xbf\x01", b"\xfb\xbf\x02"
 _HEAD = struct.Struct(">HH8sHH")
+_FLOATS, _DOUBLES, _MOTION = struct.Struct(">Bff"), struct.Struct(">Bdd"), struct.Struct(">HH")
+_AP, _CELL = struct.Struct(">6sB"), struct.Struct(">HHIIB")
 
 TEXT, POSITIONS = 0x0007, 0x0014
 ALARMS: dict[int, str] = {0: "sos", 1: "removed", 15: "fall"}
@@ -66,6 +68,11 @@ class Record(NamedTuple):
     imsi: str | None = None
     iccid: str | None = None
     fault: str | None = None
+
+
+_Place = tuple[float | None, float | None, int | None, float | None, float | None, tuple[ApSeen, ...], tuple[CellSeen, ...], str | None]
+"""lat, lon, satellites, km/h, course, access points, cells, fault."""
+_NO_PLACE: _Place = (None, None, None, None, None, (), (), None)
 
 
 class Connection:
@@ -200,21 +207,27 @@ def _record(data: bytes, *, cut_off: bool) -> Record:
 
 
 def _parts(data: bytes, record: Record) -> Record:
-    mask, at = data[8], 9
+    mask, at, alarms = data[8], 9, 0
     if mask & 1:
-        record = record._replace(alarms=struct.unpack_from(">I", data, at)[0])
-        at += 4
+        alarms = int.from_bytes(data[9:13], "big")
+        at = 13
+        if len(data) < at:
+            raise IndexError
+    place = _NO_PLACE
     if mask & 2:
-        record, at = _places(data, at, record)
-    if mask & 4 or at < 0:
-        # The layout of these parts is not known: what stands behind them cannot be found.
-        return record
-    at += 4 if mask & 8 else 0
-    if mask & 0x10:
-        version, imsi, iccid = struct.unpack_from(">20s8s10s", data, at)
-        firmware = version.split(b"\0")[0].decode("ascii", "replace").strip()
-        record = record._replace(firmware=firmware or None, imsi=_digits(imsi, 15), iccid=_digits(iccid, 20))
-    return record
+        place, at = _places(data, at)
+    firmware = imsi = iccid = None
+    # The layout of the parts of mask bit 2 is not known: what stands behind them cannot be found.
+    if not mask & 4 and at >= 0 and mask & 0x10:
+        at += 4 if mask & 8 else 0
+        version, imsi_digits, iccid_digits = struct.unpack_from(">20s8s10s", data, at)
+        firmware = version.split(b"\0")[0].decode("ascii", "replace").strip() or None
+        imsi, iccid = _digits(imsi_digits, 15), _digits(iccid_digits, 20)
+    lat, lon, satellites, speed, course, aps, cells, fault = place
+    return Record(
+        record.time_s, record.signal, record.battery, record.is_charging, alarms, lat, lon, satellites, speed, course, aps, cells,
+        firmware, imsi, iccid, fault or record.fault,
+    )  # fmt: skip
 
 
 def _digits(data: bytes, count: int) -> str | None:
@@ -222,50 +235,50 @@ def _digits(data: bytes, count: int) -> str | None:
     return text if text.isdecimal() and text.strip("0") else None
 
 
-def _places(data: bytes, at: int, record: Record) -> tuple[Record, int]:
+def _places(data: bytes, at: int) -> tuple[_Place, int]:
     """Everything of mask bit 1; the next part's place, -1 when it cannot be known."""
     mask, at = data[at], at + 1
     raw: tuple[int, float, float] | None = None
     if mask & 1:
-        raw, at = struct.unpack_from(">Bff", data, at), at + 9
+        raw, at = _FLOATS.unpack_from(data, at), at + 9
     aps: list[ApSeen] = []
     cells: list[CellSeen] = []
     if mask & 2:
         count, at = data[at], at + 1
         for _ in range(count):
-            mac, level = struct.unpack_from(">6sB", data, at)
+            mac, level = _AP.unpack_from(data, at)
             at += 7
             if is_real_mac(mac):
                 aps.append(ApSeen(mac_text(mac), dbm(level)))
     if mask & 4:
         count, at = data[at], at + 1
         for _ in range(count):
-            mcc, mnc, lac, cid, level = struct.unpack_from(">HHIIB", data, at)
+            mcc, mnc, lac, cid, level = _CELL.unpack_from(data, at)
             cells.append(CellSeen(mcc, mnc, lac, cid, dbm(level)))
             at += 13
     if mask & 8:
         at += 1 + 12 * data[at]
-    record = record._replace(aps=tuple(aps), cells=tuple(cells))
+    speed_kmh = course_deg = None
     if not mask & 0x10:
         if mask & 0x20:
-            speed, course = struct.unpack_from(">HH", data, at)
-            record = record._replace(speed_kmh=speed / 10, course_deg=course / 10 if course <= 3600 else None)
+            speed, course = _MOTION.unpack_from(data, at)
+            speed_kmh, course_deg = speed / 10, course / 10 if course <= 3600 else None
             at += 4
         if mask & 0x40:
-            raw, at = struct.unpack_from(">Bdd", data, at), at + 17
-    if raw is not None:
-        record = _placed(record, *raw)
-    return record, at if mask & 0x90 == 0 else -1
+            raw, at = _DOUBLES.unpack_from(data, at), at + 17
+    lat, lon, fault = (None, None, None) if raw is None else _placed(raw[1], raw[2])
+    place = (lat, lon, None if raw is None else raw[0], speed_kmh, course_deg, tuple(aps), tuple(cells), fault)
+    return place, at if mask & 0x90 == 0 else -1
 
 
-def _placed(record: Record, satellites: int, lon_dm: float, lat_dm: float) -> Record:
-    record = record._replace(satellites=satellites)
+def _placed(lon_dm: float, lat_dm: float) -> tuple[float | None, float | None, str | None]:
+    """Signed degrees, None where there is no place; and what is wrong with them."""
     if not (math.isfinite(lat_dm) and math.isfinite(lon_dm)):
-        return record._replace(fault="latitude and longitude in degrees expected, got no number")
+        return None, None, "latitude and longitude in degrees expected, got no number"
     lat, lon = _degrees(lat_dm), _degrees(lon_dm)
     if not (-90 <= lat <= 90 and -180 <= lon <= 180):
-        return record._replace(fault="latitude -90..90 and longitude -180..180 degrees expected")
-    return record._replace(lat=lat, lon=lon) if lat or lon else record
+        return None, None, "latitude -90..90 and longitude -180..180 degrees expected"
+    return (lat, lon, None) if lat or lon else (None, None, None)
 
 
 def _degrees(value: float) -> float:

@@ -27,10 +27,10 @@ def test_shared_captures(row: dict) -> None:
     assert isinstance(message, Message)
     verb = row["asserts"][0]["verb"]
     if verb in {"verifyPositions", "verifyPosition"}:
-        places, (cells, aps) = gl200.read_places(message), gl200.read_surroundings(message)
+        (places, _), (cells, aps) = gl200.read_places(message), gl200.read_surroundings(message)
         assert any(place.lat is not None for place in places) or cells or aps
     if "battery_percent" in row["expect"]:
-        assert gl200.read_battery(message) == row["expect"]["battery_percent"]
+        assert gl200.read_battery(message, message.text, gl200.read_places(message)[1]) == row["expect"]["battery_percent"]
 
 
 @pytest.mark.parametrize("end", [b"$", b"\0", b"\r\n"])
@@ -72,10 +72,11 @@ def test_any_fields_are_read_or_left_out(fields: list[str]) -> None:
 
 
 def read_all(message: Message) -> None:
-    for place in gl200.read_places(message):
+    places, end = gl200.read_places(message)
+    for place in places:
         assert place.lat is None or -90 <= place.lat <= 90
     gl200.read_surroundings(message)
-    gl200.read_battery(message)
+    gl200.read_battery(message, message.text, end)
     gl200.read_info(message)
     assert message.sent_ms is None or message.sent_ms > -(10**15)
 
@@ -85,8 +86,8 @@ def read_all(message: Message) -> None:
 def test_places_survive_the_wire(lat: float, lon: float, accuracy: int) -> None:
     place = (str(accuracy), "4.3", "92", "70.0", f"{lon:.6f}", f"{lat:.6f}", *PLACE[6:])
     [message] = messages(Connection().receive(gl200.write_report("FRI", IMEI, "0", "0", "1", *place, "", "92", sent="20261122083010")))
-    [read] = gl200.read_places(message)
-    assert (read.accuracy, gl200.read_battery(message)) == (accuracy, 92)
+    [read], end = gl200.read_places(message)
+    assert (read.accuracy, gl200.read_battery(message, message.text, end)) == (accuracy, 92)
     if f"{lat:.6f}".strip("-0.") or f"{lon:.6f}".strip("-0."):
         assert (read.lat, read.lon) == (pytest.approx(lat, abs=1e-6), pytest.approx(lon, abs=1e-6))
 
