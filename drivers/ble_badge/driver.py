@@ -47,8 +47,12 @@ TELEMETRY_S = 300.0
 """Battery and temperature of a beacon are told this often."""
 SEEN_STEP_S = 15.0
 """Steps of the last hearing in a dump: else each advertisement would make a state to be written."""
+DUMP_S = 1.0
+"""Steps of all badges are written together, at most once in this time: a staircase full of badges is one state."""
 MOST_BADGES = 256
 """Badges that one instance keeps apart; the longest silent one goes first."""
+MOST_READ = 1024
+"""Payloads whose meaning is kept: a badge says the same for years."""
 MEANINGS = {"sos": OccurrenceKind.SOS, "fall": OccurrenceKind.FALL, "button": OccurrenceKind.BUTTON}
 
 
@@ -67,12 +71,16 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     person: str | None = None
 
 
+NO_ROW = Row()
+
+
 class Badge:
     """One badge at work."""
 
     def __init__(self, rooms: Rooms) -> None:
         self.rooms = rooms
-        self.row = Row()
+        self.row = self.last_row = NO_ROW
+        self.found: Beacon | None = None
         self.identity = ""
         self.is_visiting = False
         self.called_s: dict[str, float] = {}
@@ -124,6 +132,12 @@ class BleBadge:
         self._given = (device or "").removeprefix("ble_badge:")
         self._badges: dict[str, Badge] = {}
         self._names: dict[str, str] = {}
+        self._read: dict[tuple[int | None, bytes], tuple[Beacon, Row]] = {}
+        self._due_s = math.inf
+        self._moved = True
+        self._stepped = False
+        self._now_s = self._dumped_s = -math.inf
+        self._dump = b""
 
     @classmethod
     def match(cls, frame: Frame) -> Match:
@@ -138,18 +152,21 @@ class BleBadge:
     def receive(self, frame: Frame) -> Output:
         """Events of one advertisement."""
         output = Output()
+        self._now_s = frame.received.s
         blocks = _blocks(frame)
         if not blocks:
             output.rejects.append(Reject(Reason.NOT_OURS, "an iBeacon, AltBeacon or Eddystone expected", frame.data))
         for company, data in blocks:
             try:
-                found = _decode(company, data)
+                found, row = self._read.get((company, data)) or self._learn(company, data)
             except RemoteProtocolError as error:
                 output.rejects.append(error.reject())
                 continue
             if not isinstance(found, OtherApple):
-                self._tell(frame.part(data), frame, found, output)
-        self._expire(frame, output)
+                self._tell(frame if data is frame.data else frame.part(data), frame, found, row, output)
+        if self._now_s >= self._due_s:
+            self._expire(frame, output)
+        self._plan(output)
         return output
 
     def command(self, command: Command, now: Instant) -> Output:
@@ -159,17 +176,24 @@ class BleBadge:
     def wake(self, now: Instant) -> Output:
         """Badges that are silent for long are gone."""
         output = Output()
+        self._now_s = now.s
         self._expire(Frame(data=b"", received=now, transport=Transport.BLE_ADVERT), output)
+        self._plan(output)
         return output
 
     def dump(self) -> bytes:
         """Rooms and open visits."""
+        if not self._moved and not (self._stepped and self._now_s - self._dumped_s >= DUMP_S):
+            return self._dump
+        self._moved = self._stepped = False
+        self._dumped_s = self._now_s
         kept = {
             name: Kept(badge.rooms.room, badge.row.person, badge.is_visiting, badge.rooms.seen_s // SEEN_STEP_S * SEEN_STEP_S)
             for name, badge in self._badges.items()
             if badge.rooms.room is not None or badge.is_visiting
         }
-        return msgspec.json.encode(kept)
+        self._dump = msgspec.json.encode(kept)
+        return self._dump
 
     def load(self, state: bytes) -> None:
         """Take them back; a visit whose badge is silent is ended at the next chance."""
@@ -182,9 +206,18 @@ class BleBadge:
             badge = self._badge(name)
             badge.rooms.room, badge.rooms.seen_s = old.room, old.seen_s
             badge.row, badge.is_visiting = Row(person=old.person), old.is_visiting
+        self._due_s, self._moved = -math.inf, True
 
-    def _tell(self, part: Frame, frame: Frame, found: Beacon, output: Output) -> None:
-        row = next((row for row in self._rows if _fits(row, found)), Row())
+    def _learn(self, company: int | None, data: bytes) -> tuple[Beacon, Row]:
+        """What a payload says and its line in the table. Raises RemoteProtocolError."""
+        found = _decode(company, data)
+        known = found, next((row for row in self._rows if _fits(row, found)), NO_ROW)
+        if len(self._read) >= MOST_READ:
+            self._read.clear()
+        self._read[company, data] = known
+        return known
+
+    def _tell(self, part: Frame, frame: Frame, found: Beacon, row: Row, output: Output) -> None:
         name = row.device or self._given or self._names.get(frame.address) or frame.address or _identity(found) or "unknown"
         if row.device and frame.address:
             # Telemetry names nobody: it belongs to the badge that was last seen at this address.
@@ -193,14 +226,17 @@ class BleBadge:
                 del self._names[next(iter(self._names))]
         device = output.device = f"ble_badge:{name}"
         badge = self._badge(name)
-        if row != Row():
+        if row is not badge.last_row and row is not NO_ROW:
             # The line of an SOS key need not repeat whose badge it is.
             role = "staff" if "staff" in (row.role, badge.row.role) else row.role
-            badge.row = msgspec.structs.replace(row, person=row.person or badge.row.person, role=role)
-        badge.identity = _identity(found) or badge.identity
+            badge.last_row, badge.row = row, msgspec.structs.replace(row, person=row.person or badge.row.person, role=role)
+            self._moved = True
+        if found is not badge.found:
+            badge.found, badge.identity = found, _identity(found) or badge.identity
         now_s = frame.received.s
         self._end_silent(part, device, badge, output)
         receiver = frame.advert.receiver if frame.advert else ""
+        self._stepped = self._stepped or now_s // SEEN_STEP_S != badge.rooms.seen_s // SEEN_STEP_S
         move = badge.rooms.hear(receiver, frame.advert.rssi_dbm if frame.advert else None, now_s)
         # An alarm first: nothing that belongs to rooms may stand before it.
         kind = MEANINGS.get(row.means)
@@ -208,6 +244,7 @@ class BleBadge:
             self._call(part, device, badge, kind, output)
         if move is not None:
             self._move(part, device, badge, move, output)
+            self._due_s = min(self._due_s, self._deadline_s(badge))
         if isinstance(found, Telemetry):
             self._telemetry(part, device, badge, found, output)
 
@@ -222,6 +259,7 @@ class BleBadge:
 
     def _move(self, part: Frame, device: str, badge: Badge, move: Move, output: Output) -> None:
         person = badge.row.person
+        self._moved = True
         say = output.events.append
         if move.before is not None:
             body = Occurrence(kind=OccurrenceKind.PRESENCE, state=State.END, place=move.before or None, person=person)
@@ -240,10 +278,11 @@ class BleBadge:
         silent, person = part.received.s - badge.rooms.seen_s, badge.row.person
         if badge.rooms.room is not None and silent >= self._expiry_s:
             before = badge.rooms.leave().before
+            self._moved = True
             gone = Occurrence(kind=OccurrenceKind.PRESENCE, state=State.END, place=before or None, person=person)
             output.events.append(part.event(device, gone))
         if badge.is_visiting and silent >= self._visit_end_s:
-            badge.is_visiting = False
+            badge.is_visiting, self._moved = False, True
             output.events.append(part.event(device, Occurrence(kind=OccurrenceKind.SERVICE_VISIT, state=State.END, person=person)))
 
     def _telemetry(self, part: Frame, device: str, badge: Badge, found: Telemetry, output: Output) -> None:
@@ -261,19 +300,27 @@ class BleBadge:
             output.rejects.append(Reject(Reason.RANGE, f"temperature out of range: {value}", part.data))
 
     def _expire(self, frame: Frame, output: Output) -> None:
-        """Ends of what was not heard for long; asks to be woken for the next one."""
+        """Ends of what was not heard for long, and when to look again: what is heard meanwhile only moves that back."""
         for name, badge in self._badges.items():
             part = frame.part(f"silent {name} {badge.rooms.seen_s}".encode())
             self._end_silent(part, f"ble_badge:{name}", badge, output)
-        waits = [badge.rooms.seen_s + self._expiry_s for badge in self._badges.values() if badge.rooms.room is not None]
-        waits += [badge.rooms.seen_s + self._visit_end_s for badge in self._badges.values() if badge.is_visiting]
-        output.wake_s = min(waits, default=None)
+        self._due_s = min((self._deadline_s(badge) for badge in self._badges.values()), default=math.inf)
+
+    def _deadline_s(self, badge: Badge) -> float:
+        """When the silence of a badge would mean something, from what is known now."""
+        if badge.rooms.room is not None:
+            return badge.rooms.seen_s + self._expiry_s
+        return badge.rooms.seen_s + self._visit_end_s if badge.is_visiting else math.inf
+
+    def _plan(self, output: Output) -> None:
+        output.wake_s = self._due_s if self._due_s < math.inf else None
 
     def _badge(self, name: str) -> Badge:
         badge = self._badges.get(name)
         if badge is None:
             if len(self._badges) >= MOST_BADGES:
                 del self._badges[min(self._badges, key=lambda known: self._badges[known].rooms.seen_s)]
+                self._moved = True
             rooms = Rooms(average_s=self._average_s, hysteresis_db=self._hysteresis_db, expiry_s=self._expiry_s)
             badge = self._badges[name] = Badge(rooms)
         return badge

@@ -55,6 +55,16 @@ RESTART_BELOW = 100
 MOST_DEVICES = 64
 """Devices that one instance keeps apart; normally it is one."""
 
+PRESS_NAMES = ("button", "dimmer", "command")
+PRESS, STATE, NUMBER, ABOUT = 1, 2, 4, 8
+CLASSES = {
+    name: (PRESS if name in PRESS_NAMES else 0)
+    | (STATE if name in STATES else 0)
+    | (NUMBER if name in NUMBERS else 0)
+    | (ABOUT if name in ("battery", "firmware", "timestamp") or name in FLAGS or name in PARAMETERS else 0)
+    for name in {*(row.name for row in bthome.OBJECTS.values()), *STATES, *NUMBERS, *FLAGS, *PARAMETERS}
+}
+"""What an object may become: most advertisements hold one class, and the others need not be looked for."""
 PRESSES = tuple(bthome.BUTTON_EVENTS.values())
 UUIDS = (bthome.UUID_V2, bthome.UUID_V1, bthome.UUID_V1_ENCRYPTED)
 
@@ -116,6 +126,7 @@ class Bthome:
         self._accept_restart = bool(read["counter_restart"])
         self._address = (device or "").removeprefix("bthome:").upper()
         self._devices: dict[str, Memory] = {}
+        self._dump: bytes | None = None
 
     @classmethod
     def match(cls, frame: Frame) -> Match:
@@ -147,13 +158,16 @@ class Bthome:
             return output
         output.device = self._device(address or packet.address or "")
         if not is_told:
-            same_id = packet.packet_id is not None and packet.packet_id == memory.packet_id and now_s - memory.seen_s <= REPEAT_S
+            number = packet.packet_id
+            same_id = number is not None and number == memory.packet_id and now_s - memory.seen_s <= REPEAT_S
+            memory.packet_id = number
             output.rejects += packet.faults
             self._tell(frame, block, packet, memory, output, presses=not (repeated or same_id))
             memory.told_s = now_s
-        memory.block, memory.packet_id, memory.seen_s = block, packet.packet_id, now_s
+        memory.block, memory.seen_s = block, now_s
         if packet.counter is not None:
             memory.counter, memory.tag = packet.counter, packet.tag.hex()
+            self._dump = None
         return output
 
     def command(self, command: Command, now: Instant) -> Output:
@@ -166,8 +180,11 @@ class Bthome:
 
     def dump(self) -> bytes:
         """Counters and states of every device seen."""
+        if self._dump is not None:
+            return self._dump
         kept = {address: Kept(m.counter, m.tag, m.states) for address, m in self._devices.items() if m.counter is not None or m.states}
-        return msgspec.json.encode(kept)
+        self._dump = msgspec.json.encode(kept)
+        return self._dump
 
     def load(self, state: bytes) -> None:
         """Take counters and states back."""
@@ -175,6 +192,7 @@ class Bthome:
             kept = msgspec.json.decode(state, type=dict[str, Kept])
         except (msgspec.DecodeError, msgspec.ValidationError):
             return
+        self._dump = None
         self._devices = {address: Memory(counter=k.counter, tag=k.tag, states=k.states) for address, k in list(kept.items())[:MOST_DEVICES]}
 
     def _device(self, address: str) -> str:
@@ -185,6 +203,7 @@ class Bthome:
         if memory is None:
             if len(self._devices) >= MOST_DEVICES:
                 del self._devices[next(iter(self._devices))]
+                self._dump = None
             memory = self._devices[address] = Memory()
         return memory
 
@@ -211,10 +230,24 @@ class Bthome:
     def _tell(self, frame: Frame, block: bytes, packet: Packet, memory: Memory, output: Output, *, presses: bool) -> None:
         device = output.device or self._device("")
         trust = Trust.AUTHENTICATED if packet.counter is not None else Trust.CLAIMED
+        classes = 0
+        for item in packet.objects:
+            classes |= CLASSES[item.name]
+        bodies: list[Any] = self._presses(packet.objects) if presses and classes & PRESS else []
+        if classes & STATE:
+            bodies += _changes(packet.objects, memory)
+            self._dump = None
+        if classes & NUMBER:
+            bodies += _measurements(packet.objects, block, output)
+        at_ms = None
+        if classes & ABOUT:
+            at_ms = self._about(frame, packet, memory, output, block=block, bodies=bodies)
+        part = frame if frame.data is block else frame.part(block)
+        output.events += [part.event(device, body, at_ms=at_ms, trust=trust) for body in bodies]
+
+    def _about(self, frame: Frame, packet: Packet, memory: Memory, output: Output, *, block: bytes, bodies: list[Any]) -> int | None:
+        """What the device says of itself goes to `bodies` where it is news; the device's own time, UTC milliseconds, is returned."""
         stamp = next((int(o.value) for o in packet.objects if o.name == "timestamp" and isinstance(o.value, int)), None)
-        bodies: list[Any] = self._presses(packet.objects) if presses else []
-        bodies += _changes(packet.objects, memory)
-        bodies += _measurements(packet.objects, block, output)
         fields = _health(packet.objects, block, output)
         if stamp is not None and not bodies and not fields:
             fields = {"parameters": {"timestamp": str(stamp)}}
@@ -222,12 +255,10 @@ class Bthome:
         if _is_news(fields, memory.health) or (fields and now_s - memory.health_s > HEALTH_S):
             memory.health, memory.health_s = _merged(memory.health, fields), now_s
             bodies.append(DeviceHealth(**fields, rssi_dbm=frame.advert.rssi_dbm if frame.advert else None))
-        part = frame.part(block)
-        at_ms = None if stamp is None else stamp * 1000
-        output.events += [part.event(device, body, at_ms=at_ms, trust=trust) for body in bodies]
+        return None if stamp is None else stamp * 1000
 
     def _presses(self, objects: Iterable[Object]) -> list[Occurrence]:
-        found = [o for o in objects if o.name in ("button", "dimmer", "command")]
+        found = [o for o in objects if o.name in PRESS_NAMES]
         out = []
         for number, item in enumerate(found, 1):
             if item.value is None:
@@ -270,6 +301,8 @@ def _measurements(objects: Iterable[Object], block: bytes, output: Output) -> li
             found.append((row.quantity, value))
         else:
             output.rejects.append(Reject(Reason.RANGE, f"{row.quantity.value} out of range: {value}", block))
+    if len(found) == 1:
+        return [Measurement(quantity=found[0][0], value=found[0][1])]
     names = [quantity for quantity, _ in found]
     out = []
     for index, (quantity, value) in enumerate(found):
@@ -326,6 +359,9 @@ def _block(frame: Frame) -> tuple[str, bytes] | None:
     advert = frame.advert
     if advert is None:
         return bthome.UUID_V2, frame.data
+    data = advert.service_data.get(bthome.UUID_V2)
+    if data is not None:
+        return bthome.UUID_V2, data
     for uuid, data in advert.service_data.items():
         if _uuid(uuid.lower()) in UUIDS:
             return _uuid(uuid.lower()), data

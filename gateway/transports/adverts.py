@@ -11,6 +11,7 @@ from drivers.api import Driver, Frame, Match, Matcher, Send, Transport
 from gateway.inventory import Inventory
 from gateway.pipeline import Pipeline
 from gateway.session import Session
+from gateway.transports.ble import Whose
 
 STRANGERS = 512
 """Sessions of unknown addresses that are kept: enough to decode what an installer wants to see, bounded against random addresses."""
@@ -41,9 +42,19 @@ class AdvertRouter:
         self._pipeline = pipeline
         self._inventory = inventory
         self._drivers = [registry.load(name) for name in drivers if name not in shared]
+        # Asked once: the question costs more than the answer of a driver to an advertisement.
+        self._matchers = [driver for driver in self._drivers if isinstance(driver, Matcher)]
         self._make = make
         self._sessions: dict[str, Session] = {}
         self._strangers: OrderedDict[str, Session] = OrderedDict()
+
+    def rank(self, frame: Frame) -> Whose:
+        """Whose an advertisement is, before it waits for its turn."""
+        if frame.address in self._sessions or self._known(frame) or self._together(frame):
+            return Whose.OURS
+        if frame.address in self._strangers or any(cast(Any, driver).match(frame) is Match.YES for driver in self._matchers):
+            return Whose.STRANGERS
+        return Whose.NOBODYS
 
     def deliver(self, frame: Frame) -> None:
         """One advertisement."""
@@ -54,8 +65,10 @@ class AdvertRouter:
         self._pipeline.feed(session, [frame])
 
     def _known(self, frame: Frame) -> Session | None:
+        if self._inventory.accept_any:
+            return None
         for driver in self._drivers:
-            row = self._inventory.find(f"{driver.info.name}:{frame.address}") if not self._inventory.accept_any else None
+            row = self._inventory.find(f"{driver.info.name}:{frame.address}")
             if row is not None:
                 session = self._make(driver, row.options, row.device)
                 self._sessions[frame.address] = session
@@ -75,8 +88,8 @@ class AdvertRouter:
         if session is not None:
             self._strangers.move_to_end(frame.address)
             return session
-        for driver in self._drivers:
-            if isinstance(driver, Matcher) and cast(Any, driver).match(frame) is Match.YES:
+        for driver in self._matchers:
+            if cast(Any, driver).match(frame) is Match.YES:
                 session = Session(driver, {}, None, _nobody, peer=frame.address)
                 self._strangers[frame.address] = session
                 if len(self._strangers) > STRANGERS:

@@ -3,7 +3,8 @@
 bleak calls back on any change of a device in BlueZ, with the payload that BlueZ has cached. Only what was heard is handed on, and of
 a payload that a device says again and again one each second, with the mean of the signal strengths: most of what is on the air is
 repetition, and it ends at one look into a table. A payload that differs from the last one of its device is always handed on.
-Waiting advertisements are bounded per device and in all; a device that floods loses its own oldest, never another's.
+Waiting advertisements are bounded; what comes from devices of ours and what comes from strangers waits in two lines, and what no
+driver can use does not wait at all: nobody's phones, and nobody's flood, stand between a button and its driver.
 
 A scan can end without a word: the bus dies, bluetoothd restarts, an adapter is pulled out. So a second, small connection watches
 the bus, and silence for long ends a scan as well.
@@ -13,10 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from itertools import islice
+from enum import Enum
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ import structlog
 
 from drivers.api import Advert, Frame, Instant, Transport
 from gateway.transports import dbus_pace
+from gateway.transports.advert_queue import AdvertQueue
 
 if TYPE_CHECKING:
     from bleak.backends.device import BLEDevice
@@ -31,11 +33,21 @@ if TYPE_CHECKING:
 
 Deliver = Callable[[Frame], Awaitable[None] | None]
 
+
+class Whose(Enum):
+    """Where an advertisement waits: `OURS`, a device of the inventory or a badge; `STRANGERS`, known to a driver; `NOBODYS`, nowhere."""
+
+    OURS = 0
+    STRANGERS = 1
+    NOBODYS = 2
+
+
+Rank = Callable[[Frame], Whose]
+
 RSSI_UNKNOWN = -127
 """What bleak reports where BlueZ has no signal strength (the device was not heard)."""
-WAITING_PER_DEVICE = 128
-"""Two seconds of the fastest device: a busy box may stand still for one."""
-WAITING_IN_ALL = 4096
+WAITING, STRANGERS_WAITING = 4096, 512
+"""Advertisements of our devices, and of strangers that a driver recognises, which wait for their turn."""
 MOST_DEVICES = 4096
 """Devices whose last payload is remembered: phones change their address every quarter of an hour."""
 REPEAT_S = 1.0
@@ -64,6 +76,10 @@ _HINTS = {
 }
 
 
+def _everything_is_ours(frame: Frame) -> Whose:
+    return Whose.OURS
+
+
 class ScanLostError(Exception):
     """The scan has ended; the text says why."""
 
@@ -82,7 +98,8 @@ class ScanStatus:
 class BleScanner:
     """One adapter. `now` gives the time; `adapter` such as `hci0` (None: the first that is on); `receiver` names the room it stands in.
 
-    `counts`: callbacks, cached (not on the air), repeated (on the air, and handed on within the second), delivered, dropped, scans, lost.
+    `counts`: callbacks, cached (not on the air), repeated (on the air, and handed on within the second), nobodys (no driver can use
+    it), delivered, dropped, scans, lost.
     """
 
     def __init__(
@@ -96,9 +113,10 @@ class BleScanner:
         self._quiet_s = quiet_s
         self._status = ScanStatus("starting", adapter or "default", now())
         self._heard: OrderedDict[str, _Heard] = OrderedDict()
-        self._waiting: OrderedDict[str, deque[Frame]] = OrderedDict()
-        self._count = 0
+        self._rank: Rank = _everything_is_ours
+        self._ours, self._strangers = AdvertQueue(WAITING), AdvertQueue(STRANGERS_WAITING)
         self._filled = asyncio.Event()
+        self._moment: Instant | None = None
         self._last_s = 0.0
 
     @property
@@ -109,15 +127,16 @@ class BleScanner:
     @property
     def waiting(self) -> int:
         """Advertisements not yet delivered."""
-        return self._count
+        return len(self._ours) + len(self._strangers)
 
     def device(self, address: str) -> BLEDevice | None:
         """The device that bleak can connect to, if it was heard."""
         found = self._heard.get(address)
         return found.device if found is not None else None
 
-    async def run(self, deliver: Deliver) -> None:
-        """Scan and deliver until cancelled. What `deliver` raises ends it; a lost scan does not."""
+    async def run(self, deliver: Deliver, rank: Rank | None = None) -> None:
+        """Scan and deliver until cancelled. What `deliver` raises ends it; a lost scan does not. `rank` says whose a frame is."""
+        self._rank = rank or _everything_is_ours
         consumer = asyncio.create_task(self._consume(deliver), name="ble deliver")
         scanner = asyncio.create_task(self._keep_scanning(), name="ble scan")
         try:
@@ -197,8 +216,7 @@ class BleScanner:
 
     def _on_advert(self, device: BLEDevice, data: AdvertisementData) -> None:
         self.counts["callbacks"] += 1
-        now = self._now()
-        self._last_s = now.s
+        now = self._moment or self._look()
         address = device.address.upper()
         rssi = data.rssi if data.rssi != RSSI_UNKNOWN else None
         said = _said(data)
@@ -226,6 +244,16 @@ class BleScanner:
         known.hear(rssi)
         self._put(self._frame(address, data, now, known.mean() if rssi is not None else None))
 
+    def _look(self) -> Instant:
+        """What was read together has come at one moment: one look at the clock for all of it."""
+        now = self._moment = self._now()
+        self._last_s = now.s
+        asyncio.get_running_loop().call_soon(self._look_away)
+        return now
+
+    def _look_away(self) -> None:
+        self._moment = None
+
     def _frame(self, address: str, data: AdvertisementData, now: Instant, rssi: int | None) -> Frame:
         blocks = [*data.service_data.values(), *data.manufacturer_data.values()]
         return Frame(
@@ -246,37 +274,22 @@ class BleScanner:
         )
 
     def _put(self, frame: Frame) -> None:
-        queue = self._waiting.get(frame.address, deque())
-        if len(queue) >= WAITING_PER_DEVICE:
-            queue.popleft()
-            self._drop()
-        elif self._count >= WAITING_IN_ALL:
-            # A few candidates are enough, a flood must not make each advertisement cost a walk over all.
-            address, longest = max(islice(self._waiting.items(), 16), key=lambda item: len(item[1]))
-            longest.popleft()
-            self._drop()
-            if not longest:
-                del self._waiting[address]
-        queue.append(frame)
-        self._waiting.setdefault(frame.address, queue)
-        self._count += 1
+        rank = self._rank(frame)
+        if rank is Whose.NOBODYS:
+            self.counts["nobodys"] += 1
+            return
+        queue = self._ours if rank is Whose.OURS else self._strangers
+        queue.put(frame)
+        self.counts["dropped"] = self._ours.dropped + self._strangers.dropped
         self._filled.set()
-
-    def _drop(self) -> None:
-        self._count -= 1
-        self.counts["dropped"] += 1
 
     async def _consume(self, deliver: Deliver) -> None:
         while True:
             await self._filled.wait()
             self._filled.clear()
             turn = 0
-            while self._waiting:
-                address, queue = self._waiting.popitem(last=False)
-                frame = queue.popleft()
-                self._count -= 1
-                if queue:
-                    self._waiting[address] = queue
+            while queue := self._ours or self._strangers:
+                frame = queue.pop()
                 self.counts["delivered"] += 1
                 result = deliver(frame)
                 if inspect.isawaitable(result):

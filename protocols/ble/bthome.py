@@ -90,7 +90,10 @@ class Packet(NamedTuple):
     @property
     def packet_id(self) -> int | None:
         """Number that the device gives to one event, so that repetitions of its advertisement can be told; None where absent."""
-        return next((int(o.value) for o in self.objects if o.id == 0 and isinstance(o.value, int)), None)
+        for item in self.objects:
+            if item.id == 0 and isinstance(item.value, int):
+                return int(item.value)
+        return None
 
 
 def _binary(names: str, first: int) -> dict[int, ObjectType]:

@@ -16,8 +16,8 @@ from dbus_fast import Variant
 
 from drivers.api import Frame, Instant, Occurrence, Transport
 from drivers.bthome.driver import Bthome
-from gateway.transports import ble
-from gateway.transports.ble import BleScanner
+from gateway.transports import advert_queue, ble
+from gateway.transports.ble import BleScanner, Whose
 from protocols.ble.bthome import UUID_V2, encode
 from simulator.wires.bluez import VirtualBluez
 
@@ -243,16 +243,46 @@ async def test_a_flooding_device_loses_its_own_oldest_and_no_others() -> None:
     async with running(scanner, got.append):
         await until(lambda: scanner.waiting == 0)
     assert [f.address for f in got[:2]] == ["SOS", "FLOOD"]
-    assert [f.data[0] for f in got[1:]] == list(range(200 - ble.WAITING_PER_DEVICE, 200))
-    assert scanner.counts["dropped"] == 200 - ble.WAITING_PER_DEVICE
+    assert [f.data[0] for f in got[1:]] == list(range(200 - advert_queue.PER_DEVICE, 200))
+    assert scanner.counts["dropped"] == 200 - advert_queue.PER_DEVICE
 
 
 async def test_many_devices_are_bounded_in_all() -> None:
     scanner = BleScanner(now)
-    for number in range(ble.WAITING_IN_ALL + 500):
+    for number in range(ble.WAITING + 500):
         scanner._put(frame(f"{number}"))
-    assert scanner.waiting == ble.WAITING_IN_ALL
+    assert scanner.waiting == ble.WAITING
     assert scanner.counts["dropped"] == 500
+
+
+@needs_bus
+async def test_a_flood_of_strangers_takes_nothing_from_our_button(radio: VirtualBluez) -> None:
+    def whose(frame: Frame) -> Whose:
+        return Whose.OURS if frame.address == MAC else Whose.STRANGERS if frame.data[0] == 0x40 else Whose.NOBODYS
+
+    got: list[Frame] = []
+    held = asyncio.Event()
+
+    async def deliver(frame: Frame) -> None:
+        await held.wait()
+        got.append(frame)
+
+    scanner = BleScanner(now)
+    task = asyncio.create_task(scanner.run(deliver, whose))
+    await radio.wait_scanned()
+    await radio.advertise("00:00:00:00:00:01", {"fcd2": b"\x40"})
+    await until(lambda: scanner.waiting == 0 and scanner.counts["delivered"] == 1)
+    await radio.advertise(MAC, {"fcd2": b"\x44\x3a\x01"})
+    for number in range(ble.STRANGERS_WAITING + 200):
+        await radio.advertise(f"11:00:00:00:{number >> 8:02X}:{number & 255:02X}", {"fcd2": b"\x40" if number % 4 else b"\x20"})
+    await until(lambda: scanner.counts["callbacks"] == ble.STRANGERS_WAITING + 202)
+    held.set()
+    await until(lambda: scanner.waiting == 0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert got[1].address == MAC, "ours comes before strangers that have waited longer"
+    assert scanner.counts["nobodys"] == (ble.STRANGERS_WAITING + 200) // 4
+    assert scanner.counts["dropped"] + scanner.counts["delivered"] + scanner.counts["nobodys"] == scanner.counts["callbacks"]
 
 
 async def test_addresses_that_change_do_not_fill_the_memory() -> None:
@@ -263,4 +293,4 @@ async def test_addresses_that_change_do_not_fill_the_memory() -> None:
         scanner._on_advert(BLEDevice(address, None, None), data)
     assert scanner.device(f"{0:012X}") is None
     assert scanner.device(f"{ble.MOST_DEVICES + 9:012X}") is not None
-    assert scanner.waiting <= ble.WAITING_IN_ALL
+    assert scanner.waiting <= ble.WAITING
