@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import sqlite3
 import ssl
 from typing import Any
@@ -231,9 +232,8 @@ class Gateway:
         for section in self.settings.ble:
             scanner = BleScanner(self.clock.now, adapter=section.adapter or None, active=section.active, receiver=section.room)
             self.scanners.append(scanner)
-            self.supervisor.start(
-                f"ble {section.adapter or 'default'}", lambda scanner=scanner: scanner.run(self.adverts.deliver, self.adverts.rank)
-            )  # type: ignore[misc]  # default binds the loop variable
+            scan = functools.partial(scanner.run, self.adverts.deliver, self.adverts.rank)
+            self.supervisor.start(f"ble {section.adapter or 'default'}", scan)
 
     def _connect_gatt(self, address: str, session: Session) -> None:
         """A known device whose values are behind a connection: the first adapter that has heard it connects."""
