@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from drivers.events import Event, Measurement, Occurrence
 from drivers.vocabulary import OccurrenceKind, Quantity, State
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event, owner
+from gateway.rules.contract import UNCHANGED, Context, Decision, RuleState, Setting, Topic, of_person
 from gateway.rules.schedule import MINUTE_MS, minute_of_day, parse_window
 
 _K = OccurrenceKind
@@ -45,24 +45,22 @@ class BathroomRule:
     state_type = BathroomState
     listens: frozenset[Topic] | None = frozenset(_PLACED | {Quantity.HUMIDITY})
     grace_ms = 300_000
-
-    def key(self, event: Event, directory: Directory) -> str | None:
-        """Whose state an event belongs to."""
-        return None if is_rule_event(event) else owner(event, directory)
+    key = staticmethod(of_person)
 
     def apply(self, state: BathroomState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""
         body = event.body
-        facts = context.directory.device(event.device)
-        place = (body.place if isinstance(body, Occurrence) else None) or (facts.place if facts else None)
-        is_inside = place in context.settings["places"]
-        if isinstance(body, Measurement):
-            if is_inside and state.entered_ms:
-                state.is_humid = state.is_humid or body.value >= context.settings["shower_pct"]
+        facts = context.facts
+        if type(body) is Measurement:
+            if not state.entered_ms or state.is_humid or body.value < context.settings["shower_pct"]:
+                return UNCHANGED
+            state.is_humid = facts is not None and facts.place in context.settings["places"]
             return None
-        if not isinstance(body, Occurrence) or body.stored or place is None:
-            return None
-        if is_inside:
+        assert isinstance(body, Occurrence)
+        place = body.place or (facts.place if facts else None)
+        if place is None or body.stored:
+            return UNCHANGED
+        if place in context.settings["places"]:
             is_exit = body.kind in (_K.PRESENCE, _K.ZONE_OCCUPIED) and body.state is State.END
             is_exit = is_exit or (body.kind is _K.DOOR_OPEN and body.state is State.START and bool(state.entered_ms))
             if is_exit:
@@ -70,11 +68,11 @@ class BathroomRule:
             if body.state is not State.END and body.kind is not _K.DOOR_OPEN and not state.entered_ms:
                 state.entered_ms, state.entry, state.place = context.steady_ms, event.id, place
                 state.timers["long"] = context.steady_ms + self._limit_min(state, context) * MINUTE_MS
-            return None
-        is_alone = len(context.directory.household(context.key)) <= 1
-        if body.state is not State.END and state.entered_ms and is_alone:
+                return None
+            return UNCHANGED
+        if state.entered_ms and body.state is not State.END and len(context.directory.household(context.key)) <= 1:
             return self._leave(state, context)
-        return None
+        return UNCHANGED
 
     def wake(self, state: BathroomState, context: Context) -> Decision | None:
         """Act on the timers that came due."""
@@ -103,7 +101,7 @@ class BathroomRule:
 
     def _leave(self, state: BathroomState, context: Context) -> Decision | None:
         if not state.entered_ms:
-            return None
+            return UNCHANGED
         minutes = (context.steady_ms - state.entered_ms) / MINUTE_MS
         was_told, place = state.is_told, state.place
         if not was_told and minutes >= 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drivers.events import Event, Occurrence
 from drivers.vocabulary import OccurrenceKind, Severity, State
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event, owner
+from gateway.rules.contract import UNCHANGED, Context, Decision, RuleState, Setting, Topic, of_person
 from gateway.rules.schedule import MINUTE_MS, day_of, minute_of_day, parse_window
 
 _K = OccurrenceKind
@@ -33,17 +33,14 @@ class BedRule:
     state_type = BedState
     listens: frozenset[Topic] | None = frozenset({_K.BED_EXIT, _K.BED_ENTRY})
     grace_ms = 300_000
-
-    def key(self, event: Event, directory: Directory) -> str | None:
-        """Whose state an event belongs to."""
-        return None if is_rule_event(event) else owner(event, directory)
+    key = staticmethod(of_person)
 
     def apply(self, state: BedState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""
         body = event.body
         assert isinstance(body, Occurrence)
         if body.stored:
-            return None
+            return UNCHANGED
         is_exit = (body.kind is _K.BED_EXIT) == (body.state is not State.END)
         return self._exit(state, event, context) if is_exit else self._entry(state, context)
 

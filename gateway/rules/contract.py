@@ -20,7 +20,7 @@ after a restart. Two runs over the same events and moments give the same output,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -31,12 +31,14 @@ from drivers.vocabulary import OccurrenceKind, Quantity, TimeQuality, Trust
 __all__ = [
     "RULE_DEVICE",
     "UNASSIGNED",
+    "UNCHANGED",
     "Context",
     "Decision",
     "DeviceFacts",
     "Directory",
     "Faults",
     "PersonFacts",
+    "Resting",
     "Rule",
     "RuleState",
     "Setting",
@@ -44,6 +46,8 @@ __all__ = [
     "Topic",
     "Values",
     "is_rule_event",
+    "of_device",
+    "of_person",
     "owner",
     "topic_of",
 ]
@@ -98,25 +102,25 @@ class Setting(NamedTuple):
     check: Callable[[Any], str | Faults | None] | None = None
 
 
-class Values:
-    """The settings in force for one rule and key: `values["confirm_s"]`; `shown` tells people where each comes from."""
+class Values(dict[str, Any]):
+    """The settings in force for one rule and key: `values["confirm_s"]`; `shown` tells people where each comes from. Not to be changed.
 
-    __slots__ = ("_rows", "_scopes", "_values")
+    One object serves everyone to whom the same tables apply: what is compiled from settings may be kept with it.
+    """
+
+    __slots__ = ("_rows", "_scopes")
 
     def __init__(self, values: Mapping[str, Any], scopes: Mapping[str, str], rows: Mapping[str, Setting]) -> None:
-        self._values = values
+        super().__init__(values)
         self._scopes = scopes
         self._rows = rows
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
 
     def shown(self, names: Sequence[str]) -> dict[str, str]:
         """`{"confirm_s": "20 s (default)"}` for an Explanation."""
         found = {}
         for name in names:
             row = self._rows[name]
-            value = "set" if row.secret else _plain(self._values[name])
+            value = "set" if row.secret else _plain(self[name])
             unit = f" {row.unit}" if row.unit else ""
             found[name] = f"{value}{unit} ({self._scopes[name]})"
         return found
@@ -130,6 +134,11 @@ def _plain(value: Any) -> str:
 
 class SettingsSource(Protocol):
     """Where settings come from (gateway/rules/settings.py)."""
+
+    @property
+    def version(self) -> int:
+        """Grows whenever what `of` has given may be out of date."""
+        ...
 
     def of(self, rule: str, key: str) -> Values:
         """The settings of a rule for a person, place or device."""
@@ -173,6 +182,10 @@ class Directory(Protocol):
         """Residents who live at a place, or in the home of a resident; empty when nothing is known."""
         ...
 
+    def spoken_for(self, subject: str) -> str:
+        """The resident who lives alone at a place; else the subject itself."""
+        ...
+
     def actuators(self, subject: str, verb: Verb) -> tuple[str, ...]:
         """Devices that can carry out `verb` for this person or place, best first (a valve, a TV, a siren, a modem)."""
         ...
@@ -191,10 +204,19 @@ class Decision(msgspec.Struct):
             self.commands += other.commands
 
 
-class Context:
-    """The moment in which a rule is asked, and what it may look up. Valid for the call only: the engine uses it again."""
+UNCHANGED: Final = Decision((), ())  # type: ignore[arg-type]  # tuples: adding to it fails where a list would be changed for everyone
+"""What `Rule.apply` may return for an event that left the state as it was and says nothing; the state is then not encoded anew.
 
-    __slots__ = ("cause", "commands_made", "directory", "key", "now", "rule", "settings", "steady_ms", "subject")
+None says that nothing is told and leaves it to the engine to find out whether the state has changed."""
+
+
+class Context:
+    """The moment in which a rule is asked, and what it may look up. Valid for the call only: the engine uses it again.
+
+    `given` is the event that the rule is shown, None while a timer is served; `facts` what the directory knows of its device.
+    """
+
+    __slots__ = ("commands_made", "directory", "facts", "given", "key", "now", "rule", "settings", "steady_ms")
 
     def __init__(self, rule: str, key: str, settings: Values, directory: Directory) -> None:
         self.rule = rule
@@ -203,9 +225,25 @@ class Context:
         self.directory = directory
         self.now = Instant(0, 0.0)
         self.steady_ms = 0
-        self.cause: str | None = None
-        self.subject: str | None = None
+        self.given: Event | None = None
+        self.facts: DeviceFacts | None = None
         self.commands_made = 0
+
+    @property
+    def cause(self) -> str | None:
+        """Id of the event that the rule is shown."""
+        given = self.given
+        return given.id if given is not None else None
+
+    @property
+    def subject(self) -> str | None:
+        """Whom it is about: the key where that is a person or place, else the subject of the event, or the owner of the device."""
+        if ":" not in self.key:
+            return self.key
+        if self.given is not None:
+            return self.given.subject
+        facts = self.directory.device(self.key)
+        return facts.subject if facts else None
 
     def event(self, body: Body, *, cause: str | None = None, subject: str | None = None) -> Event:
         """An event that this rule concludes now. `cause` defaults to the event that the rule was given; a timer names its own."""
@@ -281,15 +319,26 @@ class Rule(Protocol):
         ...
 
     def key(self, event: Event, directory: Directory) -> str | None:
-        """Whose state this event belongs to; None = not my business. A device id (with a colon) or a person or place."""
+        """Whose state this event belongs to; None = not my business. A device id (with a colon) or a person or place.
+
+        Depends on nothing but its arguments. Rules that take `of_person` or `of_device` for it are asked once for all of them.
+        """
         ...
 
     def apply(self, state: Any, event: Event, context: Context) -> Decision | None:
-        """Take an event into the state."""
+        """Take an event into the state. None: nothing is told; UNCHANGED: nor has the state changed."""
         ...
 
     def wake(self, state: Any, context: Context) -> Decision | None:
         """Called at or after the earliest timer of the state. Due timers must be taken out (`state.due`)."""
+        ...
+
+
+class Resting(Protocol):
+    """What a rule may have besides: word that under some settings no event concerns it. Its timers are served all the same."""
+
+    def rests(self, settings: Values) -> bool:
+        """Whether no event shall be shown: the state stays as it is."""
         ...
 
 
@@ -316,10 +365,14 @@ def owner(event: Event, directory: Directory) -> str:
     place, since nobody can tell who moved. A device that nobody owns yet stands for itself: its alarm still counts.
     """
     subject = event.subject
-    if subject is None:
-        return event.device
-    if directory.person(subject) is None:
-        household = directory.household(subject)
-        if len(household) == 1:
-            return household[0]
-    return subject
+    return event.device if subject is None else directory.spoken_for(subject)
+
+
+def of_person(event: Event, directory: Directory) -> str | None:
+    """`Rule.key` of rules that follow what devices and people say of a person or place."""
+    return None if event.device.startswith(RULE_DEVICE) else owner(event, directory)
+
+
+def of_device(event: Event, directory: Directory) -> str | None:
+    """`Rule.key` of rules that follow each device by itself."""
+    return None if event.device.startswith(RULE_DEVICE) else event.device

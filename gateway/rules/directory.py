@@ -37,6 +37,7 @@ class HouseholdDirectory:
         for subject, facts in self._persons.items():
             if facts.home is not None:
                 self._households[facts.home] = (*self._households.get(facts.home, ()), subject)
+        self._alone = {home: those[0] for home, those in self._households.items() if len(those) == 1 and home not in self._persons}
 
     def device(self, device: str) -> DeviceFacts | None:
         """Facts of a device."""
@@ -52,6 +53,10 @@ class HouseholdDirectory:
         if facts is None:
             return self._households.get(subject, ())
         return self._households.get(facts.home, (subject,)) if facts.home else (subject,)
+
+    def spoken_for(self, subject: str) -> str:
+        """The only resident of a place; else the subject itself."""
+        return self._alone.get(subject, subject)
 
     def actuators(self, subject: str, verb: Verb) -> tuple[str, ...]:
         """Devices whose role serves the verb."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drivers.events import Event, Occurrence
 from drivers.vocabulary import OccurrenceKind, Severity, State
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event, owner
+from gateway.rules.contract import UNCHANGED, Context, Decision, RuleState, Setting, Topic, of_person
 from gateway.rules.schedule import MINUTE_MS, minute_of_day, parse_window
 
 _K = OccurrenceKind
@@ -37,25 +37,22 @@ class DoorRule:
     state_type = DoorState
     listens: frozenset[Topic] | None = frozenset(_INSIDE | {_K.DOOR_OPEN})
     grace_ms = 120_000
-
-    def key(self, event: Event, directory: Directory) -> str | None:
-        """Whose state an event belongs to."""
-        return None if is_rule_event(event) else owner(event, directory)
+    key = staticmethod(of_person)
 
     def apply(self, state: DoorState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""
         body = event.body
         assert isinstance(body, Occurrence)
         if body.stored:
-            return None
-        facts = context.directory.device(event.device)
+            return UNCHANGED
+        if body.kind is not _K.DOOR_OPEN:
+            if not state.opening or body.state is State.END or context.steady_ms <= state.opened_ms:
+                return UNCHANGED
+            return self._inside(state, context)
+        facts = context.facts
         place = body.place or (facts.place if facts else None)
-        if body.kind is _K.DOOR_OPEN:
-            is_entrance = place is None or place in context.settings["entrances"]
-            return self._door(state, event, body, place, context) if is_entrance else None
-        if body.state is State.END or not state.opening or context.steady_ms <= state.opened_ms:
-            return None
-        return self._inside(state, context)
+        is_entrance = place is None or place in context.settings["entrances"]
+        return self._door(state, event, body, place, context) if is_entrance else UNCHANGED
 
     def wake(self, state: DoorState, context: Context) -> Decision | None:
         """Act on the timers that came due."""

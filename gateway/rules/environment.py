@@ -15,7 +15,7 @@ from __future__ import annotations
 from drivers.api import Command, Verb
 from drivers.events import CommandResult, CommandStatus, Event, Explanation, Measurement, Occurrence
 from drivers.vocabulary import OccurrenceKind, Quantity, Severity, State
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event, owner
+from gateway.rules.contract import UNCHANGED, Context, Decision, RuleState, Setting, Topic, of_person
 
 _K, _Q = OccurrenceKind, Quantity
 _CO_STEPS = ((50.0, 60), (100.0, 10), (300.0, 0))
@@ -72,16 +72,13 @@ class EnvironmentRule:
         {_K.GAS, _K.CO_ALARM, _K.WATER_LEAK, _K.VALVE_CLOSED, _Q.GAS_LEL, _Q.CO, _Q.TEMPERATURE, CommandResult, *_FLAMES}
     )
     grace_ms = 0
-
-    def key(self, event: Event, directory: Directory) -> str | None:
-        """Whose state an event belongs to."""
-        return None if is_rule_event(event) else owner(event, directory)
+    key = staticmethod(of_person)
 
     def apply(self, state: EnvironmentState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""
         body = event.body
-        if isinstance(body, Measurement):
-            return None if body.stored else self._value(state, event, body, context)
+        if type(body) is Measurement:
+            return UNCHANGED if body.stored else self._value(state, event, body, context)
         if isinstance(body, CommandResult):
             # A hub's "done" means that the order went through. A valve that has ever told its state must tell it now.
             if body.verb == Verb.VALVE.value and body.status is CommandStatus.DONE and event.device not in state.closed:
@@ -134,11 +131,11 @@ class EnvironmentRule:
 
     def _value(self, state: EnvironmentState, event: Event, body: Measurement, context: Context) -> Decision | None:
         if body.channel == WARMING_UP:
-            return None
+            return UNCHANGED
         device = event.device if body.channel is None else f"{event.device}#{body.channel}"
         if body.quantity is _Q.TEMPERATURE:
-            facts = context.directory.device(event.device)
-            return self._room(state, device, event, body.value, context) if facts and facts.place else None
+            facts = context.facts
+            return self._room(state, device, event, body.value, context) if facts and facts.place else UNCHANGED
         if body.quantity is _Q.GAS_LEL:
             return self._gas(state, device, event, body.value, context)
         return self._co(state, device, event, body.value, context)
@@ -283,6 +280,9 @@ class EnvironmentRule:
 
     def _room(self, state: EnvironmentState, device: str, event: Event, value: float, context: Context) -> Decision | None:
         values, now = context.settings, context.steady_ms
+        is_well = values["cold_c"] <= value <= values["warm_c"] and value <= values["hot_c"]
+        if is_well and not (state.room or state.values or state.timers):
+            return UNCHANGED
         limits = {"cold": value < values["cold_c"], "warm": value > values["warm_c"], "hot": value > values["hot_c"]}
         for name, is_over in limits.items():
             timer = f"{name}|{device}"

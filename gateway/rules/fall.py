@@ -17,7 +17,7 @@ from __future__ import annotations
 from drivers.api import Command, Verb
 from drivers.events import Event, Occurrence
 from drivers.vocabulary import OccurrenceKind, Severity, State
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event, owner
+from gateway.rules.contract import UNCHANGED, Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event, owner
 
 _K = OccurrenceKind
 _CANDIDATES = frozenset({_K.FALL, _K.FALL_SUSPECTED})
@@ -73,10 +73,9 @@ class FallRule:
         if kind in _CANDIDATES:
             return self._cancel(state, event, context) if body.state is State.END else self._candidate(state, event, body, context)
         if kind in _PLACED or kind in _WALKED:
-            self._movement(state, event, body, context)
-            return None
+            return self._movement(state, body, context)
         if not state.opened_ms or state.is_confirmed or body.state is State.END:
-            return None
+            return UNCHANGED
         if kind is _K.SOS:
             return self._confirm(state, context, "call for help", event.id)
         if kind in _STILL:
@@ -136,18 +135,19 @@ class FallRule:
         )
         return Decision([context.event(body)])
 
-    def _movement(self, state: FallState, event: Event, body: Occurrence, context: Context) -> None:
+    def _movement(self, state: FallState, body: Occurrence, context: Context) -> Decision | None:
         now = context.steady_ms
         if body.state is State.END and body.kind not in _WALKED:
-            return
-        facts = context.directory.device(event.device)
+            return UNCHANGED
+        told: Decision | None = UNCHANGED
+        facts = context.facts
         place = body.place or (facts.place if facts else None)
         if place is not None and body.kind in _PLACED and now - state.places.get(place, -PRESENCE_STEP_MS) >= PRESENCE_STEP_MS:
             if len(state.places) >= MAX_PLACES and place not in state.places:
                 del state.places[min(state.places, key=lambda name: state.places[name])]
-            state.places[place] = now
+            state.places[place], told = now, None
         if not state.opened_ms or state.is_confirmed or now <= state.opened_ms:
-            return
+            return told
         state.moved_ms = now
         if body.kind in _WALKED:
             state.rooms = [*state.rooms, body.kind.value][:4]
@@ -155,6 +155,7 @@ class FallRule:
             state.rooms = [*state.rooms, place][:4]
         if "still" in state.timers and now <= state.opened_ms + context.settings["decide_s"] * 1000:
             state.timers["still"] = now + context.settings["still_s"] * 1000
+        return None
 
     def _judge(self, state: FallState, context: Context) -> Decision:
         """The wait is over: still, walking, or moving on the spot."""

@@ -12,7 +12,7 @@ import msgspec
 
 from drivers.events import Acceleration, Event, Explanation, Occurrence
 from drivers.vocabulary import OccurrenceKind, Severity
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event
+from gateway.rules.contract import Context, Decision, RuleState, Setting, Topic, of_device
 from gateway.rules.fall_stream import CANNOT_JUDGE, FALL, Stream, Verdict, has_impact, take, verdicts
 from gateway.rules.schedule import HOUR_MS
 
@@ -47,10 +47,7 @@ class FallDetectorRule:
     state_type = DetectorState
     listens: frozenset[Topic] | None = frozenset({Acceleration})
     grace_ms = 0
-
-    def key(self, event: Event, directory: Directory) -> str | None:
-        """The device: two wristbands of one person are two streams."""
-        return None if is_rule_event(event) else event.device
+    key = staticmethod(of_device)
 
     def apply(self, state: DetectorState, event: Event, context: Context) -> Decision | None:
         """Take a block of samples."""

@@ -261,7 +261,6 @@ class Kept(NamedTuple):
 
     values: Values
     fences: FenceSet
-    is_empty: bool
     late_ms: int
     return_p: float
     missed: int
@@ -288,7 +287,6 @@ class FenceBook:
         found = self._kept[key] = Kept(
             values=values,
             fences=FenceSet([Area(fence, zone) for fence in own], self._areas(areas, zone)),
-            is_empty=not own and not areas,
             late_ms=values["late_min"] * times.MINUTE_MS,
             return_p=values["return_p"],
             missed=values["missed_reports"],

@@ -22,7 +22,7 @@ from drivers.api import Command, Verb
 from drivers.events import DeviceHealth, Event, Occurrence, Position
 from drivers.vocabulary import Datum, OccurrenceKind, Severity, Source, State, TimeQuality
 from gateway.rules import geofence_state as belief
-from gateway.rules.contract import Context, Decision, Directory, Setting, Topic, is_rule_event, owner
+from gateway.rules.contract import UNCHANGED, Context, Decision, Setting, Topic, Values, of_person
 from gateway.rules.datum import to_wgs84
 from gateway.rules.fences import Area, Fence, FenceBook, FenceSet, Kept, fence_faults
 from gateway.rules.geofence_state import Evidence, GeofenceState, Watch
@@ -64,20 +64,19 @@ class GeofenceRule:
     state_type = GeofenceState
     listens: frozenset[Topic] | None = frozenset({Position, DeviceHealth, _K.REMOVED, _K.LOW_BATTERY, _K.SUPPRESSED})
     grace_ms = 300_000
+    key = staticmethod(of_person)
 
     def __init__(self) -> None:
         self._book = FenceBook()
 
-    def key(self, event: Event, directory: Directory) -> str | None:
-        """Whose state an event belongs to."""
-        return None if is_rule_event(event) else owner(event, directory)
+    def rests(self, settings: Values) -> bool:
+        """Nobody has drawn a fence."""
+        return not settings["fence"] and not settings["area"]
 
     def apply(self, state: GeofenceState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""
         values = context.settings
         kept = self._book.of(context.key, values)
-        if kept.is_empty:
-            return None
         body = event.body
         if type(body) is Position:
             return self._position(state, event, body, context, kept=kept)
@@ -123,7 +122,7 @@ class GeofenceRule:
 
     def _position(self, state: GeofenceState, event: Event, body: Position, context: Context, *, kept: Kept) -> Decision | None:
         if body.lat is None or body.lon is None or not body.valid:
-            return None
+            return UNCHANGED
         lat, lon = (body.lat, body.lon) if body.datum is _WGS84 else to_wgs84(body.lat, body.lon, body.datum)
         fences = kept.fences
         at_ms, late_ms = _fix_time(state, event, body, context)

@@ -12,8 +12,8 @@ import msgspec
 
 from drivers.events import Event, Measurement, Occurrence, ServiceRequest
 from drivers.vocabulary import OccurrenceKind, Quantity, Severity, State
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event, owner
-from gateway.rules.schedule import DAY_MS, HOUR_MS, MINUTE_MS, Window, day_of, minute_of_day, next_at, parse_window
+from gateway.rules.contract import UNCHANGED, Context, Decision, RuleState, Setting, Topic, of_person
+from gateway.rules.schedule import DAY_MS, HOUR_MS, MINUTE_MS, Window, day_of, local_ms, minute_of_day, next_at, parse_window
 
 _K, _Q = OccurrenceKind, Quantity
 _SIGNS = frozenset(
@@ -68,26 +68,32 @@ class InactivityRule:
     state_type = InactivityState
     listens: frozenset[Topic] | None = frozenset(_SIGNS | _FLOWS | {ServiceRequest})
     grace_ms = 900_000
-
-    def key(self, event: Event, directory: Directory) -> str | None:
-        """Whose state an event belongs to."""
-        return None if is_rule_event(event) else owner(event, directory)
+    key = staticmethod(of_person)
 
     def apply(self, state: InactivityState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""
         body = event.body
-        if getattr(body, "stored", False):
-            return None
-        kind = body.kind if isinstance(body, Occurrence) else None
-        if isinstance(body, Occurrence) and kind in _BED:
-            state.in_bed = (kind is _K.BED_ENTRY) == (body.state is not State.END)
-        if not _is_sign(state, event):
-            return None
-        facts = context.directory.device(event.device)
-        place = (body.place if isinstance(body, Occurrence) else None) or (facts.place if facts else None)
-        is_door = kind is _K.DOOR_OPEN and (place is None or place in context.settings["entrances"])
+        is_door = False
+        told: Decision | None = UNCHANGED
+        if type(body) is Occurrence:
+            kind = body.kind
+            if body.stored:
+                return UNCHANGED
+            if kind in _BED:
+                state.in_bed, told = (kind is _K.BED_ENTRY) == (body.state is not State.END), None
+            elif kind is _K.DOOR_OPEN:
+                facts = context.facts
+                place = body.place or (facts.place if facts else None)
+                is_door = place is None or place in context.settings["entrances"]
+            elif body.state is State.END:
+                # The end of something proves nothing.
+                return UNCHANGED
+        elif type(body) is Measurement:
+            told = None
+            if body.stored or not _has_flown(state, event.device, body):
+                return None
         if context.steady_ms - state.last_ms < STEP_MS and state.last_ms and not state.is_told and is_door == state.is_out:
-            return None
+            return told
         return self._sign(state, event, context, is_door=is_door)
 
     def wake(self, state: InactivityState, context: Context) -> Decision | None:
@@ -101,36 +107,36 @@ class InactivityRule:
         return decision
 
     def _sign(self, state: InactivityState, event: Event, context: Context, *, is_door: bool) -> Decision | None:
-        now, zone = context.steady_ms, context.settings["zone"]
-        window = parse_window(context.settings["night"])
-        day = day_of(context.now.ms, zone)
+        now, values = context.steady_ms, context.settings
+        window = parse_window(values["night"])
+        here_ms = local_ms(context.now.ms, values["zone"])
+        day, minute = here_ms // DAY_MS, here_ms // MINUTE_MS % 1440
         if not state.days or state.days[-1].day != day:
             state.days = [*state.days, DayHabit(day)][-(HABIT_DAYS + 1) :]
+        limits = self._limits(state, context)
         today = state.days[-1]
         if state.last_ms and not state.is_out:
             # A span that was told counts too (a nap is a habit), but an emergency must not teach its whole length.
-            most = int((max(self._limits(state, context)) + context.settings["habit_h"]) * 60)
+            most = int((max(limits) + values["habit_h"]) * 60)
             minutes = min((now - state.last_ms) // MINUTE_MS, most)
             if self._is_night(state, context, window):
                 today.quiet_night = max(today.quiet_night, minutes)
             else:
                 today.quiet_day = max(today.quiet_day, minutes)
-        minute = minute_of_day(context.now.ms, zone)
-        decision = Decision()
+        events: list[Event] = []
         if today.rise < 0 and minute >= window.end - 60:
             today.rise = minute
             if state.rise_told:
-                decision.events.append(context.event(Occurrence(kind=_K.MORNING_RISE_MISSED, state=State.END, explain=context.why())))
+                events.append(context.event(Occurrence(kind=_K.MORNING_RISE_MISSED, state=State.END, explain=context.why())))
             state.rise_told = False
             self._arm_rise(state, context)
         if state.is_told:
             state.is_told = False
             why = context.why(numbers={"quiet_h": (now - state.last_ms) / HOUR_MS})
-            decision.events.append(context.event(Occurrence(kind=_K.INACTIVITY, state=State.END, explain=why)))
+            events.append(context.event(Occurrence(kind=_K.INACTIVITY, state=State.END, explain=why)))
         state.last_ms, state.last, state.is_out = now, event.id, is_door
-        first = min(self._limits(state, context)) if not is_door else context.settings["away_h"]
-        state.timers["quiet"] = now + int(first * HOUR_MS)
-        return decision if decision.events else None
+        state.timers["quiet"] = now + int((values["away_h"] if is_door else min(limits)) * HOUR_MS)
+        return Decision(events) if events else None
 
     def _limits(self, state: InactivityState, context: Context) -> tuple[float, float]:
         """Hours by day and by night."""
@@ -139,8 +145,8 @@ class InactivityRule:
         day_h: float = values["day_h"]
         night_h: float = values["night_h"]
         if len(known) >= KNOWN_DAYS:
-            day_h = max(entry.quiet_day for entry in known) / 60 + values["habit_h"]
-            night_h = max(entry.quiet_night for entry in known) / 60 + values["habit_h"]
+            day_h = max([entry.quiet_day for entry in known]) / 60 + values["habit_h"]
+            night_h = max([entry.quiet_night for entry in known]) / 60 + values["habit_h"]
         longest: float = values["longest_h"]
         return min(day_h, longest), min(max(night_h, day_h), longest)
 
@@ -202,16 +208,11 @@ class InactivityRule:
         return Decision([context.event(Occurrence(kind=_K.MORNING_RISE_MISSED, state=State.START, explain=why), cause=state.last)])
 
 
-def _is_sign(state: InactivityState, event: Event) -> bool:
-    """Whether somebody did something: the end of an occurrence or a counter that stands still proves nothing."""
-    body = event.body
-    if isinstance(body, Occurrence):
-        return body.state is not State.END or body.kind is _K.DOOR_OPEN or body.kind in _BED
-    if not isinstance(body, Measurement):
-        return True
+def _has_flown(state: InactivityState, device: str, body: Measurement) -> bool:
+    """Whether somebody used water or walked: a counter that stands still proves nothing."""
     if body.quantity is _Q.WATER_FLOW:
         return body.value > 0
-    before = state.totals.get(event.device)
-    if before != body.value and (event.device in state.totals or len(state.totals) < 16):
-        state.totals[event.device] = body.value
+    before = state.totals.get(device)
+    if before != body.value and (device in state.totals or len(state.totals) < 16):
+        state.totals[device] = body.value
     return before is not None and body.value > before

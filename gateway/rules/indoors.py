@@ -11,7 +11,7 @@ import msgspec
 
 from drivers.events import Event, Position
 from drivers.vocabulary import Source
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event
+from gateway.rules.contract import UNCHANGED, Context, Decision, RuleState, Setting, Topic, Values, of_device
 from gateway.rules.schedule import MINUTE_MS
 
 WEAKEST_DBM = -95
@@ -50,24 +50,24 @@ class IndoorsRule:
     state_type = IndoorsState
     listens: frozenset[Topic] | None = frozenset({Position})
     grace_ms = 0
+    key = staticmethod(of_device)
 
-    def key(self, event: Event, directory: Directory) -> str | None:
-        """A place is where the device is."""
-        return None if is_rule_event(event) else event.device
+    def rests(self, settings: Values) -> bool:
+        """Nothing is known that could be heard."""
+        return not settings["points"]
 
     def apply(self, state: IndoorsState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""
         body = event.body
         assert isinstance(body, Position)
         if body.stored or (body.source is Source.GNSS and body.valid and body.lat is not None):
-            return None
-        points = context.settings["points"]
-        found = strongest(heard(body), points, context.settings["least"]) if points else None
+            return UNCHANGED
+        found = strongest(heard(body), context.settings["points"], context.settings["least"])
         if found is None:
-            return None
+            return UNCHANGED
         again_ms = context.settings["again_min"] * MINUTE_MS
         if found.place == state.place and context.steady_ms - state.told_ms < again_ms:
-            return None
+            return UNCHANGED
         state.place, state.told_ms = found.place, context.steady_ms
         source = Source.BEACON if body.beacon and _plain(body.beacon) == _plain(found.mac) else Source.WIFI
         accuracy = float(context.settings["accuracy_m"])

@@ -10,9 +10,9 @@ from __future__ import annotations
 import msgspec
 
 from drivers.api import Command, Verb
-from drivers.events import DeviceHealth, Event, Measurement, Occurrence, Position
+from drivers.events import DeviceHealth, Event, Occurrence, Position
 from drivers.vocabulary import OccurrenceKind, Quantity, Severity, State
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event, owner
+from gateway.rules.contract import UNCHANGED, Context, Decision, RuleState, Setting, Topic, Values, of_person
 from gateway.rules.schedule import (
     CLOCK_UNSET_MS,
     MINUTE_MS,
@@ -91,26 +91,25 @@ class MedicationRule:
     )
     """Anything regular wakes a new plan: a rule learns of a person by the first event of that person."""
     grace_ms = 0
+    key = staticmethod(of_person)
 
-    def key(self, event: Event, directory: Directory) -> str | None:
-        """Whose state an event belongs to."""
-        return None if is_rule_event(event) else owner(event, directory)
+    def rests(self, settings: Values) -> bool:
+        """Nothing is planned."""
+        return not settings["plan"]
 
     def apply(self, state: MedicationState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""
-        plan: list[Dose] = context.settings["plan"]
-        if not plan:
-            return None
+        told: Decision | None = UNCHANGED
         if "next" not in state.timers:
-            state.seed = event.id
-            self._plan(state, plan, context)
+            state.seed, told = event.id, None
+            self._plan(state, context.settings["plan"], context)
         body = event.body
-        if isinstance(body, Measurement) or not isinstance(body, Occurrence) or body.kind not in _CONFIRMS or body.stored:
-            return None
+        if type(body) is not Occurrence or body.kind not in _CONFIRMS or body.stored:
+            return told
         if body.kind is _K.DOOR_OPEN:
-            facts = context.directory.device(event.device)
+            facts = context.facts
             if facts is None or facts.role not in _BOXES or body.state is State.END:
-                return None
+                return told
         return self._confirmed(state, context)
 
     def wake(self, state: MedicationState, context: Context) -> Decision | None:

@@ -52,38 +52,45 @@ class RuleSettingsError(ValueError):
 
 
 class RuleSettings:
-    """The settings in force (a `SettingsSource`). Resolved values are kept until `forget` is called."""
+    """The settings in force (a `SettingsSource`). Everyone to whom the same tables apply gets the same object."""
 
     def __init__(self, rules: Iterable[Rule], directory: Directory, tables: Tables | None = None) -> None:
         self._declared = declared(rules)
         self._directory = directory
         self._tables = tables or {}
-        self._known: dict[tuple[str, str], Values] = {}
+        self.version = 0
+        self._known: dict[tuple[str, tuple[tuple[str, str], ...]], Values] = {}
         time_rows = self._declared[TIME]
         self._rows = {rule: {**time_rows, **rows} for rule, rows in self._declared.items()}
 
     def of(self, rule: str, key: str) -> Values:
         """The settings of a rule for a person, place or device."""
-        found = self._known.get((rule, key))
+        scopes = tuple(scope for scope in self._scopes_of(key) if self._concerns(scope, rule))
+        found = self._known.get((rule, scopes))
         if found is None:
-            found = self._known[rule, key] = self._resolve(rule, key)
+            found = self._known[rule, scopes] = self._resolve(rule, scopes)
         return found
 
     def replace(self, tables: Tables) -> None:
         """New tables, in force from the next event on."""
         self._tables = tables
-        self._known.clear()
+        self.forget()
 
     def forget(self) -> None:
         """The inventory changed: look everything up anew."""
         self._known.clear()
+        self.version += 1
 
-    def _resolve(self, rule: str, key: str) -> Values:
+    def _concerns(self, scope: tuple[str, str], rule: str) -> bool:
+        table = self._tables.get(scope)
+        return table is not None and (rule in table or TIME in table)
+
+    def _resolve(self, rule: str, among: tuple[tuple[str, str], ...]) -> Values:
         rows = self._rows[rule]
         values = {name: row.default for name, row in rows.items()}
         scopes = dict.fromkeys(rows, "default")
-        for scope, name in self._scopes_of(key):
-            table = self._tables.get((scope, name), {})
+        for scope, name in among:
+            table = self._tables[scope, name]
             found = {**table.get(TIME, {}), **table.get(rule, {})}
             values.update(found)
             scopes.update(dict.fromkeys(found, f"{scope} {name}" if name else scope))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drivers.events import Event, Measurement
 from drivers.vocabulary import Quantity
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event
+from gateway.rules.contract import UNCHANGED, Context, Decision, RuleState, Setting, Topic, of_device
 from gateway.rules.schedule import MINUTE_MS, day_of
 
 TODAY = "today"
@@ -32,20 +32,17 @@ class StepsRule:
     state_type = StepsState
     listens: frozenset[Topic] | None = frozenset({Quantity.STEPS})
     grace_ms = 0
-
-    def key(self, event: Event, directory: Directory) -> str | None:
-        """Each device counts for itself."""
-        return None if is_rule_event(event) else event.device
+    key = staticmethod(of_device)
 
     def apply(self, state: StepsState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""
         body = event.body
         assert isinstance(body, Measurement)
         if body.stored:
-            return None
+            return UNCHANGED
         day = day_of(event.at_ms, context.settings["zone"])
         if day < state.day:
-            return None
+            return UNCHANGED
         decision = Decision()
         if day > state.day:
             if state.day >= 0 and state.done != state.told:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from drivers.events import CommandResult, DeviceHealth, Event, Occurrence
 from drivers.vocabulary import OccurrenceKind, Severity, State
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event
+from gateway.rules.contract import UNCHANGED, Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event
 from gateway.rules.schedule import DAY_MS, day_of, epoch_of, minute_of_day, parse_window
 
 _K = OccurrenceKind
@@ -77,7 +77,8 @@ class SupervisionRule:
             return self._health(state, event, body, context)  # type: ignore[arg-type]  # the type test is the fast form of isinstance
         decision = self._seen(state, event, context)
         if kind is Occurrence and body.kind in (_K.REMOVED, _K.WORN):  # type: ignore[union-attr]  # as above
-            return _joined(decision, self._wrist(state, event, body, context))  # type: ignore[arg-type]  # as above
+            wrist = self._wrist(state, event, body, context)  # type: ignore[arg-type]  # as above
+            return _joined(None if decision is UNCHANGED else decision, wrist)
         return decision
 
     def wake(self, state: SupervisionState, context: Context) -> Decision | None:
@@ -95,8 +96,8 @@ class SupervisionRule:
     def _seen(self, state: SupervisionState, event: Event, context: Context) -> Decision | None:
         now = context.steady_ms
         gap = now - state.seen_ms
-        if state.seen_ms and gap < max(BURST_MS, min(state.gap_ms // 4, BURST_MOST_MS)) and not state.is_offline:
-            return None
+        if state.seen_ms and not state.is_offline and (gap < BURST_MS or (gap < BURST_MOST_MS and gap < state.gap_ms // 4)):
+            return UNCHANGED
         is_known = bool(state.seen_ms)
         if is_known:
             is_new = now - state.first_ms < KNOWN_MS and not state.is_offline
@@ -140,30 +141,35 @@ class SupervisionRule:
         return Decision([context.event(body, cause=state.last)])
 
     def _health(self, state: SupervisionState, event: Event, body: DeviceHealth, context: Context) -> Decision | None:
-        decision = Decision()
         if body.online is False:
             state.last = state.last or event.id
             state.timers.pop("offline", None)
-            decision.add(self._offline(state, context))
+            decision = self._offline(state, context)
         else:
-            decision.add(self._seen(state, event, context))
+            decision = self._seen(state, event, context)
         percent = body.battery_percent
         if percent is None and body.battery_low is not None:
             percent = context.settings["battery_notice_pct"] if body.battery_low else 100.0
-        if percent is not None:
-            if body.charging and percent > context.settings["battery_always_pct"]:
-                percent = max(percent, context.settings["battery_notice_pct"] + 0.1)
-            state.last = event.id if percent <= context.settings["battery_notice_pct"] else state.last
-            decision.add(self._battery(state, percent, context))
-        return decision if decision.events else None
+        if percent is None:
+            return decision
+        values = context.settings
+        notice_pct: float = values["battery_notice_pct"]
+        if body.charging and percent > values["battery_always_pct"]:
+            percent = max(percent, notice_pct + 0.1)
+        is_full = percent > notice_pct and percent > values["battery_alarm_pct"] and percent > values["battery_always_pct"]
+        if is_full and not state.battery and "battery" not in state.timers:
+            return decision
+        state.last = event.id if percent <= notice_pct else state.last
+        told = self._battery(state, percent, context)
+        return _joined(None if decision is UNCHANGED else decision, told)
 
     def _battery(self, state: SupervisionState, percent: float, context: Context) -> Decision | None:
         values = context.settings
-        night = _morning_ms(context)
         state.timers.pop("battery", None)
         level = 3 if percent <= values["battery_always_pct"] else 2 if percent <= values["battery_alarm_pct"] else 0
         level = level or (1 if percent <= values["battery_notice_pct"] else 0)
-        if level == 2 and night is not None:
+        night = _morning_ms(context) if level == 2 else None
+        if night is not None:
             state.percent = percent
             state.timers["battery"] = context.steady_ms + night
             level = 1

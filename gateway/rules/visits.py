@@ -9,7 +9,7 @@ import msgspec
 
 from drivers.events import Event, Occurrence
 from drivers.vocabulary import OccurrenceKind, Severity, State
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event, owner
+from gateway.rules.contract import Context, Decision, RuleState, Setting, Topic, of_person
 from gateway.rules.schedule import DAY_MS, HOUR_MS, MINUTE_MS
 
 _K = OccurrenceKind
@@ -44,10 +44,7 @@ class VisitsRule:
     state_type = VisitsState
     listens: frozenset[Topic] | None = frozenset({_K.SERVICE_VISIT})
     grace_ms = 0
-
-    def key(self, event: Event, directory: Directory) -> str | None:
-        """Whose state an event belongs to."""
-        return None if is_rule_event(event) else owner(event, directory)
+    key = staticmethod(of_person)
 
     def apply(self, state: VisitsState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""

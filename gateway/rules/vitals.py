@@ -11,7 +11,7 @@ import msgspec
 
 from drivers.events import Event, Measurement, Occurrence
 from drivers.vocabulary import OccurrenceKind, Quantity, Severity, State
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event, owner
+from gateway.rules.contract import UNCHANGED, Context, Decision, RuleState, Setting, Topic, of_person
 from gateway.rules.schedule import HOUR_MS, day_of
 
 _K, _Q = OccurrenceKind, Quantity
@@ -74,10 +74,7 @@ class VitalsRule:
     state_type = VitalsState
     listens: frozenset[Topic] | None = frozenset({*_BANDS, *_SAME, _K.REMOVED})
     grace_ms = 0
-
-    def key(self, event: Event, directory: Directory) -> str | None:
-        """Whose state an event belongs to."""
-        return None if is_rule_event(event) else owner(event, directory)
+    key = staticmethod(of_person)
 
     def apply(self, state: VitalsState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""
@@ -87,37 +84,36 @@ class VitalsRule:
                 state.readings = {}
             return None
         if not isinstance(body, Measurement) or body.stored:
-            return None
+            return UNCHANGED
         quantity = _SAME.get(body.quantity, body.quantity)
         name = quantity.value
         readings = state.readings.get(name, [])
         if readings and context.steady_ms - readings[-1].at_ms < context.settings["apart_s"] * 1000:
-            return None
+            return UNCHANGED
         points = _points(quantity, body.value, context)
         level = points if points >= 2 else 1 if self._is_unusual(state, quantity, body.value, context) else 0
         state.readings[name] = [*readings, Reading(context.steady_ms, body.value, points, level, event.id)][-3:]
         self._learn(state, quantity, body.value, context)
-        decision = self._band(state, quantity, context)
-        decision.add(self._sum(state, context))
-        return decision if decision.events else None
+        told, total = self._band(state, quantity, context), self._sum(state, context)
+        return Decision([event for event in (told, total) if event is not None]) if told or total else None
 
     def wake(self, state: VitalsState, context: Context) -> Decision | None:
         """Act on the timers that came due."""
         state.due(context.steady_ms)
         return None
 
-    def _band(self, state: VitalsState, quantity: Quantity, context: Context) -> Decision:
+    def _band(self, state: VitalsState, quantity: Quantity, context: Context) -> Event | None:
         name = quantity.value
         readings = state.readings[name]
-        level = sorted((reading.level for reading in readings), reverse=True)[1] if len(readings) > 1 else 0
+        level = sorted([reading.level for reading in readings])[-2] if len(readings) > 1 else 0
         told = state.told.get(name, 0)
         if level > told:
             state.told[name] = level
-            return Decision([self._event(context, quantity, readings, State.START, level)])
+            return self._event(context, quantity, readings, State.START, level)
         if told and len(readings) > 1 and readings[-1].level == 0 and readings[-2].level == 0:
             del state.told[name]
-            return Decision([self._event(context, quantity, readings, State.END, told)])
-        return Decision()
+            return self._event(context, quantity, readings, State.END, told)
+        return None
 
     def _event(self, context: Context, quantity: Quantity, readings: list[Reading], what: State, level: int) -> Event:
         severity = (Severity.INFO, Severity.NOTICE, Severity.WARNING, Severity.ALARM)[level]
@@ -127,9 +123,10 @@ class VitalsRule:
         body = Occurrence(kind=_K.VITAL_ABNORMAL, state=what, severity=severity, detail=quantity.value, explain=why)
         return context.event(body)
 
-    def _sum(self, state: VitalsState, context: Context) -> Decision | None:
-        recent = [readings[-1] for readings in state.readings.values() if context.steady_ms - readings[-1].at_ms <= HOUR_MS]
-        total = sum(reading.points for reading in recent)
+    def _sum(self, state: VitalsState, context: Context) -> Event | None:
+        since = context.steady_ms - HOUR_MS
+        recent = [readings[-1] for readings in state.readings.values() if readings[-1].at_ms >= since]
+        total = sum([reading.points for reading in recent])
         values = context.settings
         level = 7 if total >= values["emergency"] else 5 if total >= values["urgent"] else 0
         if level == state.sum_told or (level and len(recent) < 2):
@@ -140,7 +137,7 @@ class VitalsRule:
         why = context.why(settings=("urgent", "emergency"), inputs=[reading.id for reading in recent], numbers={"news2": float(total)})
         severity = Severity.EMERGENCY if level == 7 else Severity.ALARM if level else None
         body = Occurrence(kind=_K.VITAL_ABNORMAL, state=State.START if level else State.END, severity=severity, detail="news2", explain=why)
-        return Decision([context.event(body)])
+        return context.event(body)
 
     def _learn(self, state: VitalsState, quantity: Quantity, value: float, context: Context) -> None:
         if quantity not in _OWN:
@@ -167,4 +164,7 @@ def _points(quantity: Quantity, value: float, context: Context) -> int:
         person = context.directory.person(context.key)
         if person is not None and "copd" in person.tags:
             bands = _COPD
-    return next(points for limit, points in bands if value <= limit)
+    for limit, points in bands:
+        if value <= limit:
+            return points
+    return 0

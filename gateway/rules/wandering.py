@@ -20,7 +20,7 @@ import msgspec
 
 from drivers.events import Event, Occurrence, Position
 from drivers.vocabulary import Datum, OccurrenceKind, Severity, Source
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, Values, is_rule_event, owner
+from gateway.rules.contract import UNCHANGED, Context, Decision, RuleState, Setting, Topic, Values, of_person
 from gateway.rules.datum import to_wgs84
 from gateway.rules.geofence_state import wrapped
 from gateway.rules.geometry import GeometryError, Plane
@@ -86,20 +86,21 @@ class WanderingRule:
     state_type = WanderingState
     listens: frozenset[Topic] | None = frozenset({Position})
     grace_ms = 0
+    key = staticmethod(of_person)
 
-    def key(self, event: Event, directory: Directory) -> str | None:
-        """Whose state an event belongs to."""
-        return None if is_rule_event(event) else owner(event, directory)
+    def rests(self, settings: Values) -> bool:
+        """Switched off."""
+        return not settings["on"]
 
     def apply(self, state: WanderingState, event: Event, context: Context) -> Decision | None:
         """Take a fix into the path."""
         body = event.body
         assert isinstance(body, Position)
         if body.lat is None or body.lon is None or not body.valid or body.stored or body.source is not Source.GNSS:
-            return None
+            return UNCHANGED
         accuracy_m = body.accuracy_m or WORST_M
-        if not context.settings["on"] or accuracy_m > WORST_M or (body.speed_kmh is not None and body.speed_kmh < REST_KMH):
-            return None
+        if accuracy_m > WORST_M or (body.speed_kmh is not None and body.speed_kmh < REST_KMH):
+            return UNCHANGED
         lat, lon = (body.lat, body.lon) if body.datum is Datum.WGS84 else to_wgs84(body.lat, body.lon, body.datum)
         if not _extend(state, event.at_ms, lat, lon, accuracy_m):
             return None

@@ -21,7 +21,7 @@ import msgspec
 from drivers.api import CommandResult, CommandStatus, Instant, ServiceRequest
 from drivers.events import DeviceHealth, Event, Measurement, Occurrence, epoch_ms, seal
 from drivers.vocabulary import OCCURRENCES, OccurrenceKind, Quantity, Severity, State, Verb
-from gateway.rules.contract import DeviceFacts, PersonFacts, Rule
+from gateway.rules.contract import UNCHANGED, Context, Decision, DeviceFacts, PersonFacts, Rule, RuleState
 from gateway.rules.directory import HouseholdDirectory
 from gateway.rules.engine import Outcome, RuleEngine
 from gateway.rules.settings import RuleSettings, read_tables
@@ -61,6 +61,22 @@ def wall_ms(clock: str, day: str = DAY) -> int:
     return epoch_ms(f"{day}T{clock}+08:00")
 
 
+class Held:
+    """A rule held to its word: UNCHANGED means that the state encodes as before."""
+
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._rule, name)
+
+    def apply(self, state: RuleState, event: Event, context: Context) -> Decision | None:
+        before = msgspec.msgpack.encode(state)
+        decision = self._rule.apply(state, event, context)
+        assert decision is not UNCHANGED or msgspec.msgpack.encode(state) == before, f"{self._rule.name}: changed after all"
+        return decision
+
+
 class Scene:
     """One home with its rules on a virtual clock."""
 
@@ -75,7 +91,7 @@ class Scene:
         self.rules = list(rules)
         self.directory = HouseholdDirectory(DEVICES | (devices or {}), PERSONS if persons is None else persons)
         self.settings = RuleSettings(self.rules, self.directory, read_tables(settings, self.rules))
-        self.engine = RuleEngine(self.rules, self.settings, self.directory)
+        self.engine = self._engine()
         self.rows: dict[tuple[str, str], bytes] = {}
         self.events: list[Event] = []
         self.commands: list[Any] = []
@@ -89,9 +105,12 @@ class Scene:
     def now(self) -> Instant:
         return Instant(self.steady_ms + self.wall_offset_ms, self.steady_ms / 1000)
 
+    def _engine(self) -> RuleEngine:
+        return RuleEngine([Held(rule) for rule in self.rules], self.settings, self.directory)
+
     def restart(self) -> None:
         """Kill the process: only what was written survives."""
-        self.engine = RuleEngine(self.rules, self.settings, self.directory)
+        self.engine = self._engine()
         self.engine.restore([(rule, key, row) for (rule, key), row in self.rows.items()], self.steady_ms)
 
     def run_to(self, steady_ms: int) -> None:
