@@ -187,6 +187,8 @@ class Upstream:
     def _reassign(self) -> None:
         """Assignments came into force: the rules see who a device belongs to now."""
         self._gateway.directory.replace(*people.tables_of(self._gateway.inventory, self._gateway.people))
+        if self._gateway.rule_settings is not None:
+            self._gateway.rule_settings.forget()
 
 
 def uplink_faults(settings: UplinkSection, where: str) -> list[str]:
