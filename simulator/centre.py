@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from protocols.building import gbt26875, sia_dc09
 from protocols.errors import Reject, RemoteProtocolError
+from protocols.framing import Framer
 from protocols.mqtt import settop
+from protocols.serial import at_modem
 from protocols.tracker import eelink, gt06, jt808, jt808_bodies, minifinder2, topin, trv, watch, xexun2
 from simulator.devices.device import Parcel
 
@@ -130,8 +133,39 @@ def _xexun2() -> Answerer:
     return answer
 
 
+def _gbt26875() -> Answerer:
+    framer = Framer(gbt26875.cut, limit=gbt26875.MAX_FRAME)
+
+    def answer(data: bytes, to: str) -> list[Parcel]:
+        found = [gbt26875.decode(raw) for raw in framer.feed(data) if not isinstance(raw, Reject)]
+        sent = [message for message in found if message.command == gbt26875.Command.SEND]
+        return [Parcel(gbt26875.encode(gbt26875.reply(message, gbt26875.Command.CONFIRM, message.local_ms))) for message in sent]
+
+    return answer
+
+
+def _dc09() -> Answerer:
+    stream = sia_dc09.Dc09Stream()
+
+    def answer(data: bytes, to: str) -> list[Parcel]:
+        found = [sia_dc09.decode(raw) for raw in stream.receive(data) if not isinstance(raw, Reject)]
+        return [Parcel(sia_dc09.acknowledge(message, "ACK", message.at_ms or 0)) for message in found]
+
+    return answer
+
+
+def _modem() -> Answerer:
+    stream = at_modem.ModemStream()
+
+    def answer(data: bytes, to: str) -> list[Parcel]:
+        heads = [line for line in stream.receive(data) if isinstance(line, str) and line.startswith("+CMT:")]
+        return [Parcel(at_modem.command("AT+CNMA")) for _ in heads]
+
+    return answer
+
+
 MAKERS: dict[str, Callable[[], Answerer]] = {
     "watch": _watch, "minifinder2": _minifinder2, "settop": _settop, "trv": _trv, "gt06": _gt06, "topin": _topin, "jt808": _jt808,
-    "eelink": _eelink, "xexun2": _xexun2,
+    "eelink": _eelink, "xexun2": _xexun2, "gbt26875": _gbt26875, "dc09": _dc09, "gsm_phone": _modem,
 }  # fmt: skip
 """Who answers which driver's devices."""

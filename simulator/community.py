@@ -21,6 +21,7 @@ from simulator.devices.settop_box import SettopBox
 from simulator.devices.sos_pendant import PendantHabits, SosPendant
 from simulator.devices.tracker import Tracker, TrackerHabits
 from simulator.devices.wristband import WatchHabits, Wristband
+from simulator.fixtures import FIXTURES, shared_by
 from simulator.members import DAILY, LIVELY, Installer, Member, Persona, Rates, Resident
 from simulator.places import Place
 
@@ -73,8 +74,9 @@ class Community:
         ]
 
     def find(self, resident: str, item: str) -> str:
-        """Id of a resident's device by its item in the pack; empty when the resident has none."""
-        return next((m.device.id for m in self.members if m.subject == resident and m.item == item), "")
+        """Id of a resident's device by its item in the pack, or of the one that all share; empty when there is none."""
+        found = {m.subject: m.device.id for m in reversed(self.members) if m.item == item and m.subject in (resident, None)}
+        return found.get(resident) or found.get(None, "")
 
 
 def build(
@@ -93,6 +95,7 @@ def build(
         people.append(person)
         for number, item in enumerate(person.persona.pack if pack is None else pack):
             members.append(INSTALL[item](person, n * 10 + number, dice.randrange(1 << 31), rates))
+    members += shared_by(members, seed=dice.randrange(1 << 31))
     return Community(seed, tuple(people), tuple(members), make_plan or everyday)
 
 
@@ -277,5 +280,6 @@ INSTALL: dict[str, Installer] = {
     "eelink": _tracker("eelink", "35418802{:07d}"),
     "xexun2": _tracker("xexun2", "86225303{:07d}"),
     "wristband_yx": _tracker("wristband", "35255701{:07d}", "wristband_yx"),
+    **FIXTURES,
 }
 """How each item of a pack is made."""

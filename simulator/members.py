@@ -33,7 +33,10 @@ class Resident:
 
 @dataclass(frozen=True)
 class Member:
-    """A device and to whom it belongs. `item`: its name in the pack. `mac`: BLE address; `topics`: MQTT subscriptions."""
+    """A device and to whom it belongs. `item`: its name in the pack. `mac`: BLE address; `topics`: MQTT subscriptions.
+
+    `line`: name of the serial line that it shares with others; `through`: id of the device whose wire carries what it says.
+    """
 
     device: Device
     item: str
@@ -44,6 +47,9 @@ class Member:
     mac: str = ""
     topics: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
+    baud: int = 115200
+    line: str = ""
+    through: str = ""
     is_known: bool = True
     """False: the device is not in the gateway's inventory; nothing that it says is anybody's."""
 

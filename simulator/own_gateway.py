@@ -19,12 +19,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from simulator.community import Community
+from simulator.devices.device import WireKind
 from simulator.errors import SimulatorError
+from simulator.members import Member
 from simulator.run import MqttTarget, Targets, link_name
 
 RUN = (sys.executable, "-m", "gateway.cli", "run")
@@ -52,8 +54,9 @@ class OwnGateway:
         self.folder = folder
         self.mqtt_port = free_port()
         self._rows = community.registry()
-        drivers = sorted({row["driver"] for row in self._rows if row["wire"] == "tcp"})
-        self.ports = {driver: free_port() for driver in drivers}
+        self.ports = {driver: free_port() for driver in sorted({row["driver"] for row in self._rows if row["wire"] == "tcp"})}
+        self.udp_ports = {driver: free_port() for driver in sorted({row["driver"] for row in self._rows if row["wire"] == "udp"})}
+        self._lines = list(_lines(community))
         self._broker, self._language, self._ble, self._extra = broker, language, ble, extra
         self._upstream = upstream
         self._environment = {**os.environ, **(environment or {})}
@@ -92,6 +95,7 @@ class OwnGateway:
         """Where the devices find it."""
         return Targets(
             tcp={driver: ("127.0.0.1", port) for driver, port in self.ports.items()},
+            udp={driver: ("127.0.0.1", port) for driver, port in self.udp_ports.items()},
             mqtt=MqttTarget("127.0.0.1", self.mqtt_port, "devices", self.secret("devices")) if self._uses_mqtt else None,
             serial=self.folder / "serial",
             bluez=radio,
@@ -162,6 +166,9 @@ class OwnGateway:
             for row in self._rows:
                 options = json.dumps(row["options"]) if row["options"] else ""
                 table.writerow([row[column] or "" for column in COLUMNS] + [options])
+            for line in self._lines:
+                if line.options is not None:
+                    table.writerow([f"{line.driver}:{line.name}", line.driver, "", line.name, "", "serial", json.dumps(line.options)])
         (self.folder / "anhu.toml").write_text(self._settings(), "utf-8")
 
     def _settings(self) -> str:
@@ -171,12 +178,12 @@ class OwnGateway:
             text += f'[mqtt]\nbroker = "{self._broker}"\nport = {self.mqtt_port}\n'
         for driver in sorted({row["driver"] for row in self._rows if row["wire"] == "mqtt"}):
             text += f'[[subscribe]]\ndriver = "{driver}"\n'
-        for driver, port in self.ports.items():
-            text += f'[[listen]]\nport = {port}\ndriver = "{driver}"\nhost = "127.0.0.1"\n'
-        for row in self._rows:
-            if row["wire"] == "serial":
-                name = link_name(row["device"])
-                text += f'[[serial]]\nport = "{self.folder / "serial" / name}"\ndriver = "{row["driver"]}"\ndevice = "{name}"\n'
+        for transport, ports in (("tcp", self.ports), ("udp", self.udp_ports)):
+            for driver, port in ports.items():
+                text += f'[[listen]]\nport = {port}\ndriver = "{driver}"\nhost = "127.0.0.1"\ntransport = "{transport}"\n'
+        for line in self._lines:
+            text += f'[[serial]]\nport = "{self.folder / "serial" / line.name}"\ndriver = "{line.driver}"\ndevice = "{line.name}"\n'
+            text += f"baud = {line.baud}\n"
         air = sorted({row["driver"] for row in self._rows if row["wire"] == "ble"})
         if self._ble and air:
             text += f"[[ble]]\ndrivers = {json.dumps(air)}\n"
@@ -185,6 +192,32 @@ class OwnGateway:
         if self._upstream is None:
             text += 'user = "gateway"\npassword_file = "data/secrets/mqtt-gateway"\n'
         return text + self._extra
+
+
+class _Line(NamedTuple):
+    """A serial line as the settings name it. `options`: of the line where several devices share it, else None."""
+
+    name: str
+    driver: str
+    baud: int
+    options: dict[str, list[Any]] | None = None
+
+
+def _lines(community: Community) -> Iterator[_Line]:
+    """One for each pty; what the devices of a shared line have as options are lists, and the line has all of them."""
+    shared: dict[str, dict[str, list[Any]]] = {}
+    heads: dict[str, Member] = {}
+    for member in community.members:
+        if member.device.wire is not WireKind.SERIAL or not member.is_known:
+            continue
+        if not member.line:
+            yield _Line(link_name(member.device.id), member.device.driver, member.baud)
+            continue
+        heads.setdefault(member.line, member)
+        for name, rows in member.options.items():
+            shared.setdefault(member.line, {}).setdefault(name, []).extend(rows)
+    for name, head in heads.items():
+        yield _Line(name, head.device.driver, head.baud, shared[name])
 
 
 async def _answers(port: int) -> bool:

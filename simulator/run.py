@@ -23,9 +23,11 @@ from simulator.members import Member
 from simulator.stage import Actor, Stage
 from simulator.truth import Truth
 from simulator.wires.air import AirWire, Radio
+from simulator.wires.bus import SharedLine, Tap
 from simulator.wires.mqtt import MqttWire
 from simulator.wires.pty import PtyWire
 from simulator.wires.tcp import TcpWire
+from simulator.wires.through import Through
 from simulator.wires.udp import UdpWire
 from simulator.wires.wire import Wire
 
@@ -72,19 +74,29 @@ class RunReport:
         return [f"{name}: {row['last_failure'] or 'never connected'}" for name, row in self.devices.items() if not row["connects"]]
 
 
-def serial_lines(community: Community, folder: Path) -> dict[str, PtyWire]:
-    """The ptys of a community, opened, so that a gateway can be started before the community speaks."""
-    lines = {}
+def serial_lines(community: Community, folder: Path) -> dict[str, SerialLine]:
+    """The ptys of a community, opened, so that a gateway can be started before the community speaks; those of one line share one."""
+    lines: dict[str, SerialLine] = {}
+    shared: dict[str, SharedLine] = {}
     for member in community.members:
-        if member.device.wire is WireKind.SERIAL:
-            line = lines[member.device.id] = PtyWire(folder / link_name(member.device.id))
-            line.open()
+        if member.device.wire is not WireKind.SERIAL:
+            continue
+        if member.line:
+            bus = shared.get(member.line) or SharedLine(PtyWire(folder / member.line, baud=member.baud))
+            shared[member.line] = bus
+            lines[member.device.id] = bus.tap()
+        else:
+            lines[member.device.id] = PtyWire(folder / link_name(member.device.id), baud=member.baud)
+        lines[member.device.id].open()
     return lines
 
 
 def link_name(device: str) -> str:
     """File name of the symlink of a serial device: its id without the driver."""
     return device.partition(":")[2].replace("/", "_")
+
+
+SerialLine = PtyWire | Tap
 
 
 async def run_community(
@@ -95,7 +107,7 @@ async def run_community(
     duration_s: float | None,
     truth: Truth,
     faults: Mapping[str, Iterable[Fault]] | None = None,
-    lines: Mapping[str, PtyWire] | None = None,
+    lines: Mapping[str, SerialLine] | None = None,
 ) -> RunReport:
     """Let the community live for `duration_s` (None: until cancelled) and write what happens into `truth`.
 
@@ -105,13 +117,14 @@ async def run_community(
     stage = Stage(truth, clock.now)
     report = RunReport()
     faults = faults or {}
-    for member in community.members:
-        wire = (lines or {}).get(member.device.id) or wire_for(member, targets, clock)
+    if lines is None and targets.serial is not None:
+        lines = serial_lines(community, targets.serial)
+    for member in sorted(community.members, key=lambda member: bool(member.through)):
+        carrier = stage.actors.get(member.through)
+        wire = Through(carrier.relay) if carrier else (lines or {}).get(member.device.id) or wire_for(member, targets, clock)
         if wire is None:
             report.skipped.append(member.device.id)
             continue
-        if isinstance(wire, PtyWire):
-            wire.open()
         if not member.is_known:
             truth.ignore(member.device.id)
         row = faults.get(member.device.id, faults.get("", ()))
@@ -127,7 +140,7 @@ async def run_community(
 
 
 def wire_for(member: Member, targets: Targets, clock: Clock) -> Wire | None:
-    """The wire of a device; None without a target for it."""
+    """The wire of a device that has one of its own and no serial line; None without a target for it."""
     device = member.device
     if device.wire is WireKind.TCP and (address := _address(targets.tcp, device.driver)):
         return TcpWire(*address, clock=clock, seed=member.seed)
@@ -139,8 +152,6 @@ def wire_for(member: Member, targets: Targets, clock: Clock) -> Wire | None:
         return MqttWire(
             to.host, to.port, user=to.user, password=to.password, client_id=name, topics=member.topics, clock=clock, seed=member.seed
         )
-    if device.wire is WireKind.SERIAL and targets.serial is not None:
-        return PtyWire(targets.serial / link_name(device.id))
     if device.wire is WireKind.BLE and targets.bluez is not None:
         return AirWire(targets.bluez, member.mac, rssi_dbm=-50 - member.seed % 30)
     return None

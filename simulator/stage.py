@@ -12,7 +12,7 @@ from typing import NamedTuple
 from simulator.agenda import Agenda
 from simulator.centre import Centre
 from simulator.clock import Moment
-from simulator.devices.device import NEVER_S, Act, Device, Happening, Parcel
+from simulator.devices.device import NEVER_S, Act, Device, Happening, Parcel, Poll
 from simulator.faults.fault import ClockFault, Fault, LinkFault, Timed
 from simulator.truth import Truth
 from simulator.wires.wire import Peer, Wire, WireStats
@@ -77,6 +77,13 @@ class Actor:
     def happen(self, verb: str, args: dict[str, object], now: Moment) -> None:
         """Something befalls the device."""
         self.did(self.device.happen(verb, args, self._seen(now)), now)
+
+    def relay(self, data: bytes, to: str) -> None:
+        """Called by the wire of a device that speaks through this one."""
+        now = self._stage.now()
+        carry = getattr(self.device, "carry", None)
+        if carry is not None:
+            self.did(carry(data, to, self._seen(now)), now)
 
     def did(self, act: Act, now: Moment) -> None:
         """Write down the facts, send the bytes, plan the next step."""
@@ -190,14 +197,17 @@ def play(
     truth: Truth,
     centre: Centre | None = None,
     faults: Mapping[str, Iterable[Fault]] | None = None,
+    through: Mapping[str, str] | None = None,
 ) -> Iterator[Sent]:
     """Every byte that the devices send within `seconds` of virtual time, in order; answered by `centre`, or by nobody.
 
-    `faults`: rows of faults by device id, "" for every device without a row.
+    `faults`: rows of faults by device id, "" for every device without a row. `through`: carriers by the id of the device that speaks
+    through them; a carrier comes before whom it carries.
     """
     play = _Play(Moment(start_ms, 0.0), truth, centre)
     for device, person in devices:
-        play.enter(device, person, (faults or {}).get(device.id, (faults or {}).get("", ())))
+        row = (faults or {}).get(device.id, (faults or {}).get("", ()))
+        play.enter(device, person, row, carrier=(through or {}).get(device.id, ""))
     play.stage.follow(plan, 0.0)
     yield from play.run(seconds)
 
@@ -210,9 +220,19 @@ class _Play:
         self._centre = centre
         self._sent: list[Sent] = []
 
-    def enter(self, device: Device, person: str | None, faults: Iterable[Fault]) -> None:
-        wire = Recorder(lambda data, to: self._keep(device.id, Parcel(data, to)))
-        self.stage.enter(device, wire, person=person, faults=faults).up()
+    def enter(self, device: Device, person: str | None, faults: Iterable[Fault], *, carrier: str) -> None:
+        keep = self.stage.actors[carrier].relay if carrier else lambda data, to: self._keep(device.id, Parcel(data, to))
+        self.stage.enter(device, Recorder(keep), person=person, faults=faults).up()
+        for poll in getattr(device, "polls", ()):
+            self._ask(device.id, poll, poll.first_s)
+
+    def _ask(self, device: str, poll: Poll, at_s: float) -> None:
+        def ask(_: Moment) -> None:
+            self.stage.actors[device].receive(poll.data, "")
+            self._ask(device, poll, at_s + poll.every_s)
+
+        if at_s < NEVER_S:
+            self.stage.agenda.at(at_s, ask)
 
     def run(self, seconds: float) -> Iterator[Sent]:
         """In slices of a minute, so that a week is not held in memory."""

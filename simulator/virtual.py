@@ -70,8 +70,11 @@ def capture(
     """The lines of a capture as `anhu replay --capture` reads them: JSON with driver, received, device, conn and the bytes."""
     write = {member.device.id: _writer(member) for member in community.members}
     # A replay has no door-keeper: what the running gateway would turn away is not fed to it.
-    devices = [(member.device, member.subject) for member in community.members if member.is_known]
-    for sent in play(devices, community.plan(), seconds=seconds, start_ms=start_ms, truth=truth, centre=Centre(), faults=faults):
+    members = sorted((member for member in community.members if member.is_known or member.through), key=lambda member: bool(member.through))
+    devices = [(member.device, member.subject) for member in members]
+    through = {member.device.id: member.through for member in members if member.through}
+    given: dict[str, Any] = {"seconds": seconds, "start_ms": start_ms, "truth": truth, "centre": Centre(), "faults": faults}
+    for sent in play(devices, community.plan(), through=through, **given):
         yield write[sent.device](sent)
 
 

@@ -83,6 +83,13 @@ class Ack(NamedTuple):
     values: Mapping[str, Any] = {}
 
 
+class Order(NamedTuple):
+    """A command as the radar reads it."""
+
+    word: int
+    arguments: bytes = b""
+
+
 Message = Presence | Targets | Ack
 
 
@@ -220,6 +227,14 @@ def command(word: int, arguments: bytes = b"") -> bytes:
     if word not in ALLOWED:
         raise LocalProtocolError(f"command {word:04x} is never sent")
     return COMMAND + struct.pack("<HH", len(arguments) + 2, word) + arguments + TAIL_COMMAND
+
+
+def read_order(frame: bytes) -> Order:
+    """The command in a checked frame: the radar's side. Raises RemoteProtocolError (UNSUPPORTED) where it is none."""
+    (word,) = struct.unpack_from("<H", frame, 6)
+    if not frame.startswith(COMMAND) or word & ACK_BIT:
+        raise RemoteProtocolError(Reason.UNSUPPORTED, "command expected", frame)
+    return Order(word, frame[8:-4])
 
 
 def open_command() -> bytes:

@@ -28,6 +28,8 @@ class WireKind(StrEnum):
     MQTT = "mqtt"
     SERIAL = "serial"
     BLE = "ble"
+    GSM = "gsm"
+    """A telephone: what it does arrives at the modem of the gateway."""
 
 
 class Parcel(NamedTuple):
@@ -82,6 +84,25 @@ class Device(Protocol):
 
     def happen(self, verb: str, args: dict[str, Any], now: Moment) -> Act:
         """React to what befalls."""
+        ...
+
+
+class Poll(NamedTuple):
+    """A question that the other end asks at `first_s` and then every `every_s` seconds.
+
+    A device that only answers offers `polls`: in virtual time nobody else asks it.
+    """
+
+    data: bytes
+    first_s: float
+    every_s: float = NEVER_S
+
+
+class Carrier(Protocol):
+    """A device whose wire carries what others say: a modem the telephones."""
+
+    def carry(self, data: bytes, to: str, now: Moment) -> Act:
+        """Something arrives from `to`, such as a number."""
         ...
 
 

@@ -8,17 +8,23 @@ import tty
 from pathlib import Path
 
 from simulator.errors import SimulatorError
+from simulator.wires.uart import heard, speed_of
 from simulator.wires.wire import Peer, WireStats
 
 READ_BYTES = 4096
 
 
 class PtyWire:
-    """A raw pty pair. `link`: path of a symlink to the far end, made by `open` and removed at the end of `run`."""
+    """A raw pty pair. `link`: path of a symlink to the far end, made by `open` and removed at the end of `run`.
 
-    def __init__(self, link: Path) -> None:
+    `baud`: rate of the device, 0 for any. A pty carries bytes whatever its ends are set to; a far end that is set to another rate
+    reads, and is read as, what a UART would make of it.
+    """
+
+    def __init__(self, link: Path, *, baud: int = 0) -> None:
         self.stats = WireStats()
         self.link = link
+        self._baud = baud
         self._near: int | None = None
         self._far: int | None = None
 
@@ -58,6 +64,8 @@ class PtyWire:
         if self._near is None:
             self.stats.refused += 1
             return False
+        if self._baud:
+            data = heard(data, self._baud, self._far_baud())
         try:
             written = os.write(self._near, data)
         except BlockingIOError:
@@ -87,4 +95,7 @@ class PtyWire:
             return
         if data:
             self.stats.got(data)
-            peer.receive(data, "")
+            peer.receive(heard(data, self._far_baud(), self._baud) if self._baud else data, "")
+
+    def _far_baud(self) -> int:
+        return (self._far is not None and speed_of(self._far)) or self._baud
