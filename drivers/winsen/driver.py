@@ -54,6 +54,8 @@ READ_AS: dict[tuple[str, str], tuple[Quantity, float, float]] = {
 }
 """(gas, unit) -> quantity, factor to its unit, change that is told at once. 100 % LEL of methane are 50 000 ppm."""
 
+LATE_S = 1.0
+"""A sensor with power says its first word within this."""
 RANGES_PPM = (2000, 5000, 10000)
 
 
@@ -102,6 +104,7 @@ class Winsen:
         self._opened_s: float | None = None
         self._is_warming = False
         self._is_faulty = False
+        self._is_heard = False
         self._greeted = False
         self._poll_at_s = 0.0
         self._told: dict[str, tuple[float, float]] = {}
@@ -160,6 +163,10 @@ class Winsen:
                 output.rejects.append(item)
                 continue
             part = frame.part(item)
+            if not self._is_heard and self._opened_s is not None and frame.received.s - self._opened_s > LATE_S:
+                # The line was open before the sensor had power.
+                self._opened_s = frame.received.s
+            self._is_heard = True
             if self._silence.heard(frame.received.s):
                 # It was without power, most likely: it warms up again.
                 self._opened_s = None

@@ -53,7 +53,7 @@ def test_shared_row_has_its_events(row: dict[str, Any]) -> None:
 def test_readings_of_a_cold_sensor_are_marked_until_it_is_warm() -> None:
     driver = Winsen({"profile": "ze07-co"}, None)
     assert said(driver.wake(at(0))) == ["warming_up start"]
-    cold = hear(driver, co(90), 10).events[0].body
+    cold = hear(driver, co(90), 0.5).events[0].body
     assert getattr(cold, "channel", None) == "warming_up"
     warm = hear(driver, co(90), 31)
     assert said(warm) == ["warming_up end", "co=90"] and getattr(warm.events[1].body, "channel", "") is None
@@ -101,3 +101,11 @@ def test_the_mode_is_switched_before_the_first_question() -> None:
 def test_faulty_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         Winsen(options, None)
+
+
+def test_a_sensor_that_gets_its_power_after_the_line_was_opened_warms_up_from_then_on() -> None:
+    driver = Winsen({"profile": "ze07-co", "warmup_s": 30, "offline_s": 0}, "co")
+    assert said(driver.wake(at(0))) == ["warming_up start"]
+    hear(driver, co(250), 25)
+    assert said(driver.wake(at(31))) == []
+    assert said(driver.wake(at(55.1))) == ["warming_up end"]
