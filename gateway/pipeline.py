@@ -21,7 +21,7 @@ from typing import Protocol
 import msgspec
 
 from drivers.api import Command, Frame, Instant, Output, Reject, Send
-from drivers.events import CommandResult, Event, seal
+from drivers.events import CommandResult, Event, lane_of, seal
 from drivers.vocabulary import Lane, TimeQuality
 from gateway.admission import Strangers
 from gateway.clock import Clock
@@ -124,18 +124,23 @@ class Pipeline:
         """Frames of one read. `settled` is called once everything that they hold is on disk."""
         batch = Batch()
         acks: list[Send] = []
+        events: list[Event] = []
         now = self.clock.now()
-        before = self.counts.repeated
+        counts = self.counts
+        before = counts.repeated
         if self.on_frames is not None:
             self.on_frames(session, frames)
         for frame in frames:
-            self.counts.frames += 1
+            counts.frames += 1
             output = session.receive(frame)
             if output.device is not None and output.device != session.device and not session.shared:
                 output = self._identify(session, frame, output)
-            verdict = self._admit(session, frame, output, batch, acks, now=now)
-            setattr(self.counts, verdict, getattr(self.counts, verdict) + 1)
-        self._finish(session, batch, acks, settled, now, must_wait=self.counts.repeated != before)
+            mine = self._admit(session, frame, output, batch, acks, now=now)
+            if mine:
+                events += seal(mine, received_ms=frame.received.ms, subject_of=self._inventory.subject_of)
+        if events:
+            self._take(batch, events, now)
+        self._finish(session, batch, acks, settled, now, must_wait=counts.repeated != before)
 
     def drop(self, frames: int) -> None:
         """Frames that a transport had to let go because a queue was full."""
@@ -182,26 +187,50 @@ class Pipeline:
         self.on_accepted(session)
         return output
 
-    def _admit(self, session: Session, frame: Frame, output: Output, batch: Batch, acks: list[Send], *, now: Instant) -> str:
-        """Sort one output into the batch; the verdict on its frame."""
-        mine = [event for event in output.events if self._inventory.find(event.device) is not None]
-        strangers = {event.device for event in output.events} - {event.device for event in mine}
-        if output.device is not None and self._inventory.find(output.device) is None and not mine:
-            strangers.add(output.device)
-        for device in filter(lambda device: self._strangers.worth_noting(device, now.s), strangers):
-            batch.discovered.append(Discovered(device, session.name, frame.peer or frame.topic or frame.address, now.ms))
-        self._refuse(session, frame, output.rejects, batch, now)
+    def _admit(self, session: Session, frame: Frame, output: Output, batch: Batch, acks: list[Send], *, now: Instant) -> list[Event]:
+        """The events of one output that are of devices of ours; counts what became of its frame and notes strangers."""
+        counts = self.counts
+        mine, strangers = self._sorted(output)
+        for device in strangers:
+            if self._strangers.worth_noting(device, now.s):
+                batch.discovered.append(Discovered(device, session.name, frame.peer or frame.topic or frame.address, now.ms))
+        if output.rejects:
+            self._refuse(session, frame, output.rejects, batch, now)
         for note in output.tolerated:
-            self.counts.tolerated[note.reason.value] += 1
+            counts.tolerated[note.reason.value] += 1
         if strangers and not mine:
-            return "unknown"
-        if mine or (not strangers and (session.accepted or (session.shared and output.device is not None))):
+            counts.unknown += 1
+            return mine
+        if mine or session.accepted or (session.shared and output.device is not None):
             if output.replies:
                 session.send(output.replies)
             acks += output.acks
-        if mine:
-            self._take(batch, seal(mine, received_ms=frame.received.ms, subject_of=self._inventory.subject_of), now)
-        return "rejected" if output.rejects and not output.events else "understood"
+        if output.rejects and not output.events:
+            counts.rejected += 1
+        else:
+            counts.understood += 1
+        return mine
+
+    def _sorted(self, output: Output) -> tuple[list[Event], set[str]]:
+        """The events of devices of ours, and the identities that are not."""
+        find = self._inventory.find
+        last = None
+        for event in output.events:
+            if event.device == last:
+                continue
+            last = event.device
+            if find(last) is None:
+                break
+        else:
+            # Nearly always: every event is ours.
+            if output.events or output.device is None or find(output.device) is not None:
+                return output.events, set()
+            return [], {output.device}
+        mine = [event for event in output.events if find(event.device) is not None]
+        strangers = {event.device for event in output.events} - {event.device for event in mine}
+        if output.device is not None and not mine and find(output.device) is None:
+            strangers.add(output.device)
+        return mine, strangers
 
     def _refuse(self, session: Session, frame: Frame, rejects: list[Reject], batch: Batch, now: Instant) -> None:
         for reject in rejects:
@@ -263,7 +292,7 @@ class Pipeline:
         self._commit(batch).add_done_callback(lambda done: None if done.cancelled() else self._answer(session, acks, settled, batch.events))
 
     def _commit(self, batch: Batch) -> asyncio.Future[None]:
-        batch.urgent = batch.urgent or bool(batch.commands) or any(event.lane is Lane.ALARM for event in batch.events)
+        batch.urgent = batch.urgent or bool(batch.commands) or any(lane_of(event.body) is Lane.ALARM for event in batch.events)
         future = self._store.append(batch)
         future.add_done_callback(lambda done: None if done.cancelled() else self._tell(batch.events))
         return future
@@ -277,9 +306,11 @@ class Pipeline:
             self.on_answered(events)
 
     def _tell(self, events: list[Event]) -> None:
+        count = self.counts.events
         for event in events:
-            self.counts.events[event.lane.value] += 1
-            for listener in self.on_event:
+            count[lane_of(event.body)._value_] += 1
+        for listener in self.on_event:
+            for event in events:
                 listener(event)
 
     # --- time ----------------------------------------------------------------------------------------------------------------

@@ -73,11 +73,17 @@ class Session:
             self._early = (self._early + frame.data)[-EARLY_LIMIT:]
         elif self._early:
             self._early = b""
-        return self._guard(lambda: self._driver.receive(frame), frame.data)
+        try:
+            output = self._driver.receive(frame)
+        except Exception as error:  # noqa: BLE001 - a driver's bug must not reach its neighbours
+            return self._failed(error, frame.data)
+        if output.wake_s is not None:
+            self._wish(output.wake_s)
+        return output
 
     def command(self, command: Command, now: Instant) -> Output:
         """What the driver makes of a command."""
-        output = self._guard(lambda: self._driver.command(command, now), b"")
+        output = self._guard(lambda: self._driver.command(command, now))
         if output.rejects and not output.events:
             output.events.append(command.result(CommandStatus.FAILED, now, "the driver failed"))
         return output
@@ -85,7 +91,7 @@ class Session:
     def wake(self, now: Instant) -> Output:
         """What the driver does at its wake time."""
         self.wake_s = None
-        return self._guard(lambda: self._driver.wake(now), b"")
+        return self._guard(lambda: self._driver.wake(now))
 
     def topics(self) -> list[str]:
         """MQTT topics that the driver wants."""
@@ -127,14 +133,20 @@ class Session:
         self._kept += 1
         return self._kept <= KEPT_PER_MINUTE
 
-    def _guard(self, work: Callable[[], Output], data: bytes) -> Output:
+    def _guard(self, work: Callable[[], Output]) -> Output:
         try:
             output = work()
-        except Exception as error:  # noqa: BLE001 - a driver's bug must not reach its neighbours
-            self.failures += 1
-            if self.failures == 1:
-                structlog.get_logger().error("driver failed", driver=self.name, device=self.device, exc_info=error)
-            return Output(rejects=[Reject(Reason.UNSUPPORTED, f"driver failed: {type(error).__name__}: {error}", data[:1024])])
+        except Exception as error:  # noqa: BLE001 - as in `receive`
+            return self._failed(error, b"")
         if output.wake_s is not None:
-            self.wake_s = output.wake_s if self.wake_s is None else min(self.wake_s, output.wake_s)
+            self._wish(output.wake_s)
         return output
+
+    def _wish(self, wake_s: float) -> None:
+        self.wake_s = wake_s if self.wake_s is None else min(self.wake_s, wake_s)
+
+    def _failed(self, error: Exception, data: bytes) -> Output:
+        self.failures += 1
+        if self.failures == 1:
+            structlog.get_logger().error("driver failed", driver=self.name, device=self.device, exc_info=error)
+        return Output(rejects=[Reject(Reason.UNSUPPORTED, f"driver failed: {type(error).__name__}: {error}", data[:1024])])
