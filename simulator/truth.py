@@ -33,6 +33,8 @@ REPEAT_MS = 10 * 60_000
 SLACK_MS = 1_500
 """Device times have whole seconds, and the delivery stamp may come from another process: so much may an event precede its cause."""
 
+OF_BADGES = (OccurrenceKind.PRESENCE.value, OccurrenceKind.SERVICE_VISIT.value)
+"""Kinds in which it matters who it was, and where."""
 _KEPT_LATENCIES = 20_000
 _KEPT_IDS = 200_000
 _KEPT_EXAMPLES = 50
@@ -42,22 +44,24 @@ class Fact(NamedTuple):
     """Something that should be seen upstream.
 
     `type`: body type. `kind`: occurrence kind, quantity, item of a service request, or the type again. `state`: `begin` (an event
-    with state start or pulse), `end`, or empty where the body has no state.
+    with state start or pulse), `end`, or empty where the body has no state. `who` and `where` of those whose badge was seen.
     """
 
     type: str
     kind: str
     state: str = ""
+    who: str = ""
+    where: str = ""
 
 
-def begun(kind: OccurrenceKind) -> Fact:
+def begun(kind: OccurrenceKind, *, who: str = "", where: str = "") -> Fact:
     """The fact that something began or happened."""
-    return Fact("occurrence", kind.value, "begin")
+    return Fact("occurrence", kind.value, "begin", who, where)
 
 
-def ended(kind: OccurrenceKind) -> Fact:
+def ended(kind: OccurrenceKind, *, who: str = "", where: str = "") -> Fact:
     """The fact that something ended."""
-    return Fact("occurrence", kind.value, "end")
+    return Fact("occurrence", kind.value, "end", who, where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +329,10 @@ def fact_of(body: Mapping[str, Any]) -> Fact:
     """The fact that an event's body tells. Raises KeyError when it is no body."""
     shape = body["type"]
     if shape == "occurrence":
-        return Fact(shape, body["kind"], "end" if body.get("state") == "end" else "begin")
+        state = "end" if body.get("state") == "end" else "begin"
+        if body["kind"] in OF_BADGES and body.get("person"):
+            return Fact(shape, body["kind"], state, body["person"], body.get("place") or "")
+        return Fact(shape, body["kind"], state)
     if shape == "measurement":
         return Fact(shape, body["quantity"])
     if shape == "service_request":

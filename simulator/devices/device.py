@@ -33,7 +33,7 @@ class WireKind(StrEnum):
 
 
 class Parcel(NamedTuple):
-    """Bytes for the wire; `to`: MQTT topic or UUID of BLE service data."""
+    """Bytes for the wire; `to`: MQTT topic, or what they are on the air (`simulator.wires.on_air`)."""
 
     data: bytes
     to: str = ""
@@ -96,6 +96,17 @@ class Poll(NamedTuple):
     data: bytes
     first_s: float
     every_s: float = NEVER_S
+
+
+class Attribute(NamedTuple):
+    """A GATT characteristic; `flags` in the words of BlueZ (`read`, `write`, `notify`, `indicate`), `value` where it can be read.
+
+    A device that can be connected offers `services`: its characteristics by the UUID of their service.
+    """
+
+    uuid: str
+    flags: tuple[str, ...]
+    value: bytes = b""
 
 
 class Carrier(Protocol):

@@ -41,6 +41,9 @@ RESOLVE_S = 0.02
 """Time between Connected and ServicesResolved, as real stacks have it: clients must not rely on both at once."""
 
 
+NOWHERE = Device(mac="", path="", adapter="")
+
+
 class BlueZError(SimulatorError):
     """A device is used that is not there, or no client listens."""
 
@@ -252,10 +255,12 @@ class VirtualBluez:
 
     def _device(self, mac: str, adapter: str) -> Device:
         mac = mac.upper()
-        device = self.devices.get(mac)
+        # What a second adapter hears is a device of its own, as in BlueZ; the first one's is found by the address alone.
+        key = mac if adapter == self.adapters[0] or self.devices.get(mac, NOWHERE).adapter == adapter else f"{mac} {adapter}"
+        device = self.devices.get(key)
         if device is None:
             path = f"/org/bluez/{adapter}/dev_{mac.replace(':', '_')}"
-            device = self.devices[mac] = Device(mac=mac, path=path, adapter=adapter)
+            device = self.devices[key] = Device(mac=mac, path=path, adapter=adapter)
             flags = dict.fromkeys(("Connected", "ServicesResolved", "Paired", "Trusted", "Blocked", "LegacyPairing"), Variant("b", False))
             device.properties = {
                 "Address": Variant("s", mac),
