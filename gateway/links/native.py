@@ -48,7 +48,7 @@ from protocols.mqtt.wire_properties import properties_bytes, topic_bytes
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 """Back-off between connects, with full jitter: after a power cut hundreds of gateways come back at once."""
 CONNECT_TIMEOUT_S = 10.0
-READ_BYTES = 32 * 1024
+READ_BYTES = 8 * 1024
 """One batch. More would be a little cheaper and keep an alarm waiting behind hundreds of readings."""
 MOST_QUEUED = 100_000
 """Publishes that wait for the window or the link; more are refused and counted (the uplink itself keeps far below)."""

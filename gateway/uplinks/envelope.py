@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import msgspec
 
@@ -51,22 +52,27 @@ class Wrapper:
         severity = head.body.severity
         if severity is None:
             severity = _SEVERITY.get(head.body.kind or "", 0)
-        kind = f"cn.anhu.{lane.value}.{row.kind}.v1"
+        kind = _type(lane, row.kind)
         envelope = Envelope(
-            id=head.id,
-            source=self._sources[lane],
-            type=kind,
-            subject=head.device,
-            time=head.at,
-            recordedtime=head.received,
-            sequence=row.seq,
-            storeepoch=self.epoch,
-            boot=self._boot_of(lane, row.seq),
-            timequality=head.time_quality,
-            severitynumber=severity,
-            dataschema=DATA_SCHEMA,
-            partitionkey=head.subject,
-            causationid=head.cause,
-            replayed=replayed,
+            head.id,
+            self._sources[lane],
+            kind,
+            head.device,
+            head.at,
+            head.received,
+            row.seq,
+            self.epoch,
+            head.time_quality,
+            severity,
+            DATA_SCHEMA,
+            head.subject,
+            head.cause,
+            replayed,
+            self._boot_of(lane, row.seq),
         )
         return encode(envelope, row.data), kind, severity
+
+
+@lru_cache(maxsize=1024)
+def _type(lane: Lane, kind: str) -> str:
+    return f"cn.anhu.{lane.value}.{kind}.v1"
