@@ -35,6 +35,8 @@ from protocols.tracker.fix import ApSeen, CellSeen, civil_ms, dbm, is_real_mac, 
 
 MARKS = (b"\x67\x67", b"\x28\x28")
 UDP_MARK = b"EL"
+EMBEDDED_LIMIT = 32
+"""More marks than this inside one package are its content."""
 LENGTH_LIMIT = 2048
 """A package with a picture part holds 1 kB; nothing else comes near."""
 
@@ -166,24 +168,60 @@ class Connection:
 
 
 def _cut(buffer: bytes, start: int) -> Cut:
-    """67 67 or 28 28 with a sane length, or EL with one."""
+    """67 67 or 28 28 with a sane length, or EL with one.
+
+    There is no checksum. A package that is unfinished, or ends where no other begins, was cut short or never was one when a whole
+    package further in fits better: one that ends with the bytes at hand, or where the next begins. (A datagram holds packages.)
+    """
     size = len(buffer)
     at = start
     while at < size:
-        mark = buffer[at : at + 2]
-        if mark in MARKS or mark == UDP_MARK:
-            length_at = at + (2 if mark == UDP_MARK else 3)
-            if size < length_at + 2:
-                return Cut(at - start) if at > start else NEED_MORE
-            length = buffer[length_at] << 8 | buffer[length_at + 1]
-            least = 10 if mark == UDP_MARK else 2
-            if least <= length <= LENGTH_LIMIT and (mark == UDP_MARK or buffer[at + 2] in _KINDS):
-                total = length_at + 2 + length - at
-                return Cut(at - start, total if size - at >= total else 0)
-        elif len(mark) == 1 and mark in {b"\x67", b"\x28", b"E"}:
+        end = _end(buffer, at)
+        if end < 0:
             return Cut(at - start) if at > start else NEED_MORE
+        if end:
+            if not _fits(buffer, end):
+                inner = _embedded(buffer, at, min(end, size), (UDP_MARK,) if buffer.startswith(UDP_MARK, at) else (*MARKS, UDP_MARK))
+                if inner:
+                    return Cut(inner - start)
+            return Cut(at - start, end - at if end <= size else 0)
         at += 1
     return Cut(size - start)
+
+
+def _end(buffer: bytes, at: int) -> int:
+    """Where a package or datagram that begins at `at` ends by its length; 0 where none begins, -1 while bytes are missing to tell."""
+    mark = buffer[at : at + 2]
+    if mark in MARKS or mark == UDP_MARK:
+        length_at = at + (2 if mark == UDP_MARK else 3)
+        if len(buffer) < length_at + 2:
+            return -1
+        length = buffer[length_at] << 8 | buffer[length_at + 1]
+        if mark == UDP_MARK:
+            is_start = 10 <= length <= LENGTH_LIMIT and (
+                buffer[at + 14 : at + 16] in (*MARKS, b"", b"\x67", b"\x28") or buffer[at + 6 : at + 14].hex().isdecimal()
+            )
+        else:
+            is_start = 2 <= length <= LENGTH_LIMIT and buffer[at + 2] in _KINDS
+        return length_at + 2 + length if is_start else 0
+    return -1 if len(mark) == 1 and mark in {b"\x67", b"\x28", b"E"} else 0
+
+
+def _fits(buffer: bytes, end: int) -> bool:
+    """Whether a package that ends here ends with the bytes at hand or in front of another."""
+    return end == len(buffer) or (end < len(buffer) and _end(buffer, end) != 0)
+
+
+def _embedded(buffer: bytes, at: int, limit: int, marks: tuple[bytes, ...]) -> int:
+    """Where a whole package that fits begins behind `at` and before `limit`, 0 where none does."""
+    for _ in range(EMBEDDED_LIMIT):
+        at = min((i for i in (buffer.find(mark, at + 1, limit + 1) for mark in marks) if i >= 0), default=-1)
+        if at < 0:
+            return 0
+        end = _end(buffer, at)
+        if end > 0 and end <= len(buffer) and _fits(buffer, end):
+            return at
+    return 0
 
 
 def rotated_sum(data: bytes) -> int:

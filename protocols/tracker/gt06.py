@@ -27,7 +27,9 @@ LENGTH_LIMIT = 2048
 """A longer extended message is a false start: photo parts, the longest known, hold 1 kB."""
 SLACK = 64
 """How far past its claimed end a frame with a wrong length is looked for."""
-EMBEDDED_LIMIT = 8
+EMBEDDED_LIMIT = 32
+ACCESS_POINTS_LIMIT = 40
+"""A Wi-Fi message that counts more is noise: it would wait for a kilobyte."""
 
 LOGIN = 0x01
 STATUS = 0x13
@@ -189,6 +191,8 @@ def _embedded(buffer: bytes, at: int, limit: int) -> int:
 
 def _counted_size(buffer: bytes, at: int) -> int:
     """Size of a Wi-Fi message whose length is the number of access points; more than there is while it is unfinished; 0: is none."""
+    if buffer[at + 2] > ACCESS_POINTS_LIMIT or not (buffer[at + 4 : at + 10].hex() or "0").isdecimal():
+        return 0
     cells_at = at + 10 + 7 * buffer[at + 2]
     if cells_at >= len(buffer):
         return cells_at + 1 - at

@@ -17,6 +17,7 @@ Some terminals also speak text in round brackets on the same connection: `(id,1,
 
 from __future__ import annotations
 
+import re
 import struct
 from collections import OrderedDict, deque
 from typing import NamedTuple
@@ -29,6 +30,8 @@ from protocols.framing import NEED_MORE, Cut, Framer
 FRAME_LIMIT = 8192
 """An unfinished frame may hold this much: the body field ends at 1023, but clones let batches run past it."""
 BODY_LIMIT = 1023
+EMBEDDED_LIMIT = 32
+"""More delimiters than this inside what claims to be one frame are chance."""
 ASSEMBLIES_LIMIT = 4
 ASSEMBLY_PARTS_LIMIT = 256
 ASSEMBLY_BYTES_LIMIT = 65536
@@ -75,6 +78,7 @@ POLYGON, POLYGON_DELETE = 0x8604, 0x8605
 JOINTECH_ANSWER = 0x4401
 
 _SHORT_SERIAL = (JOINTECH, JOINTECH_BLIND, JOINTECH_ANSWER)
+_START = re.compile(rb"\x7e|\xe7(?:[\x00\x01\x02\x07\x09\xe7]|$)")
 _HEAD = struct.Struct(">HH")
 _U16 = struct.Struct(">H")
 _ANSWER_HEAD, _ANSWER = b"\x80\x01\x00\x05", struct.Struct(">HHHB")
@@ -162,14 +166,19 @@ class Connection:
             return text
         end = buffer.find(delimiter, at + 1)
         if end < 0:
-            return NEED_MORE
+            inner = _embedded(buffer, at + 1, len(buffer), delimiter)
+            return Cut(junk=inner - at) if inner else NEED_MORE
         if end == at + 1:
             return Cut(junk=1)
         raw = buffer[at : end + 1]
         message = self._message(raw, unescape(raw[1:-1], delimiter))
-        self._ready.append(message)
         closed = isinstance(message, Message) and message.flaw is None
-        return Cut(size=len(raw) if closed else len(raw) - 1)
+        if not closed:
+            inner = _embedded(buffer, at + 1, end, delimiter)
+            if inner:
+                return Cut(junk=inner - at)
+        self._ready.append(message)
+        return Cut(0, len(raw) if closed else len(raw) - 1)
 
     def _message(self, raw: bytes, content: bytes | None) -> Message | Reject:
         if content is None:
@@ -183,25 +192,42 @@ class Connection:
 
 
 def _first_start(buffer: bytes, start: int) -> int:
-    """Where a frame may begin: E7 and text only right at `start`, since both bytes are usual inside frames and junk."""
+    """Where a frame may begin, -1 where none does. Text only right at `start`; E7 only in front of what can be an id (both are usual
+    bytes), of another E7, or as the last byte."""
     first = buffer[start]
     if first == 0x7E:
         return start
-    if first == 0xE7 and (start + 1 >= len(buffer) or buffer[start + 1] in {0x00, 0x01, 0x02, 0x07, 0x09}):
-        return start
     if first == 0x28 and (start + 1 >= len(buffer) or buffer[start + 1 : start + 2].isalnum()):
         return start
-    return buffer.find(0x7E, start)
+    found = _START.search(buffer, start)
+    return found.start() if found else -1
+
+
+def _embedded(buffer: bytes, begin: int, end: int, delimiter: int) -> int:
+    """Where a whole right frame with the other delimiter lies between `begin` and `end`, 0 where none does: what holds it is noise."""
+    other = 0xE7 if delimiter == 0x7E else 0x7E
+    at = buffer.find(other, begin, end)
+    for _ in range(EMBEDDED_LIMIT):
+        close = buffer.find(other, at + 1, end) if at >= 0 else -1
+        if close < 0:
+            return 0
+        content = unescape(buffer[at + 1 : close], other)
+        if content is not None and len(content) >= 12 and not xor8(content):
+            message = read_content(content, delimiter=other)
+            if isinstance(message, Message) and message.flaw is None:
+                return at
+        at = close
+    return 0
 
 
 def _cut_text(buffer: bytes, at: int) -> Cut:
     end = buffer.find(b")", at + 1)
-    binary = buffer.find(b"\x7e", at + 1, end if end >= 0 else len(buffer))
-    if binary >= 0:
-        return Cut(junk=binary - at)
+    limit = end if end >= 0 else len(buffer)
+    if not buffer[at:limit].isascii() or b"\x7e" in buffer[at:limit]:
+        return Cut(junk=1)
     if end < 0:
         return NEED_MORE if len(buffer) - at <= 512 else Cut(junk=1)
-    return Cut(junk=1) if not buffer[at:end].isascii() else Cut(size=end - at + 1)
+    return Cut(size=end - at + 1)
 
 
 def unescape(data: bytes, delimiter: int = 0x7E) -> bytes | None:

@@ -93,7 +93,12 @@ class Connection:
                 continue
             end = at + 8 + int.from_bytes(buffer[at + 2 : at + 4], "little") if size - at >= 8 else size + 1
             if end > size:
-                break
+                inner = _embedded(buffer, at)
+                if not inner:
+                    break
+                self._skip(buffer, at, inner)
+                at = inner
+                continue
             at = self._frame(buffer, at, end, out)
         self._buffer = buffer[at:]
         self._excused = max(0, self._excused - at)
@@ -145,6 +150,18 @@ def _can_start(buffer: bytes, at: int) -> bool:
     if not 1 <= int.from_bytes(buffer[at + 2 : at + 4], "little") <= BODY_LIMIT:
         return False
     return size - at < 9 or bool(buffer[at + 1] & ENCRYPTED) or buffer[at + 8] in COMMANDS
+
+
+def _embedded(buffer: bytes, at: int) -> int:
+    """Where a whole frame with a right CRC begins behind `at`, 0 where none does: the unfinished frame at `at` was a false start."""
+    size = len(buffer)
+    at = buffer.find(b"\xab", at + 1)
+    while at >= 0:
+        end = at + 8 + (buffer[at + 2] | buffer[at + 3] << 8) if size - at > 8 else size + 1
+        if end <= size and _can_start(buffer, at) and crc16_xmodem(buffer[at + 8 : end]) == buffer[at + 4] | buffer[at + 5] << 8:
+            return at
+        at = buffer.find(b"\xab", at + 1)
+    return 0
 
 
 def _is_whole(raw: bytes) -> bool:

@@ -76,7 +76,20 @@ def _cut(buffer: bytes, start: int) -> Cut:
     again = buffer.find(HEAD, least, end if end >= 0 else size)
     if again >= 0:
         return Cut(again - start)
+    if end < 0 or not _is_right(buffer, at):
+        # Unfinished, or its length is wrong: cut short, if a message that is right begins inside.
+        inner = buffer.find(HEAD, at + 1)
+        while inner >= 0 and (end < 0 or inner < end):
+            if _is_right(buffer, inner):
+                return Cut(inner - start)
+            inner = buffer.find(HEAD, inner + 1)
     return Cut(at - start, end + 2 - at if end >= 0 else 0)
+
+
+def _is_right(buffer: bytes, at: int) -> bool:
+    """Whether a message with its end where its length says begins here."""
+    end = at + 3 + buffer[at + 2] if at + 2 < len(buffer) else len(buffer)
+    return buffer[end : end + 2] == TAIL
 
 
 def encode(packet: Packet) -> bytes:

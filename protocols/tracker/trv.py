@@ -144,7 +144,8 @@ def cut(buffer: bytes, start: int, *, impatient: bool = False) -> Cut:
                 return Cut(junk=begin - start)
             if buffer[end : end + 1] == b"#":
                 return Cut(junk=begin - start, size=end + 1 - begin)
-    following = _START.search(buffer, header.end())
+    # Right behind the first letter: a head that was cut short takes letters of the next one for its own.
+    following = _START.search(buffer, begin + (2 if buffer.startswith(b"TRV", begin) else 1))
     limit = following.start() if following else len(buffer)
     last, at, refused = -1, buffer.find(b"#", begin, limit), 0
     while at >= 0:
