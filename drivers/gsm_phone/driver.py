@@ -36,6 +36,7 @@ from drivers.api import (
 from drivers.gsm_phone.book import CARE, CARE_ITEM, DEFAULT_PATTERNS, SOS, Known, Pattern, found_in, normalised, read_numbers, read_patterns
 from drivers.gsm_phone.channel import SEND_S, Channel, Step
 from drivers.gsm_phone.inbox import Inbox, Received
+from drivers.gsm_phone.path import CARD, DENIED, LOW, MONEY, SmsPath, operator_says
 from protocols.errors import LocalProtocolError
 from protocols.serial import at_modem, sms_pdu
 
@@ -97,10 +98,11 @@ class GsmPhone:
         self._inbox = Inbox()
         self._owed: list[Step] = []
         self._head: at_modem.MessageHead | None = None
-        self._active: dict[str, str] = {}
+        self._path = SmsPath()
         self._begun = False
         self._confirms = True
         self._pin_tried = False
+        self._is_denied = False
         self._silent = 0
         self._reference = 0
         self._poll_s = 0.0
@@ -160,7 +162,7 @@ class GsmPhone:
 
     def dump(self) -> bytes:
         """Parts of messages (the network keeps no second copy) and the conditions that have begun."""
-        return json.dumps({"inbox": self._inbox.state(), "active": self._active, "reference": self._reference}).encode()
+        return json.dumps({"inbox": self._inbox.state(), "active": self._path.state(), "reference": self._reference}).encode()
 
     def load(self, state: bytes) -> None:
         """Take them back; a damaged state is ignored."""
@@ -168,11 +170,12 @@ class GsmPhone:
             found = json.loads(state)
             inbox = Inbox()
             inbox.restore(found["inbox"])
-            active = {OccurrenceKind(kind).value: str(place) for kind, place in found["active"].items()}
+            path = SmsPath()
+            path.restore(found["active"])
             reference = int(found["reference"])
         except (ValueError, TypeError, KeyError, AttributeError):
             return
-        self._inbox, self._active, self._reference = inbox, active, reference
+        self._inbox, self._path, self._reference = inbox, path, reference
 
     # --- the modem
 
@@ -280,7 +283,7 @@ class GsmPhone:
     def _final(self, final: at_modem.Final, frame: Frame, output: Output) -> None:
         step = self._channel.finish()
         if final.error == "cme" and final.code in _SIM_ERRORS:
-            self._condition(_K.SIM_FAULT, f"SIM {_SIM_ERRORS[final.code]}", frame, output)
+            self._condition(_K.SIM_FAULT, f"SIM {_SIM_ERRORS[final.code]}", frame, output, CARD)
         if step is None:
             return
         now, failed = frame.received, bool(final.error)
@@ -321,28 +324,39 @@ class GsmPhone:
             return
         self._note(f"registration {report.state}")
         if report.is_registered:
+            # A network that takes the card again knows of its money, whatever the operator has written before.
             self._cleared(_K.NETWORK_LOST, frame, output)
-        else:
-            self._condition(_K.NETWORK_LOST, f"registration: {report.state.replace('_', ' ')}", frame, output)
+            self._cleared(_K.SIM_FAULT, frame, output, DENIED, *((MONEY,) if self._is_denied else ()))
+            self._is_denied = False
+            return
+        self._condition(_K.NETWORK_LOST, f"registration: {report.state.replace('_', ' ')}", frame, output)
+        if report.state == "denied":
+            self._is_denied = True
+            self._condition(_K.SIM_FAULT, "the network denies the card", frame, output, DENIED)
 
     def _sim(self, state: str, frame: Frame, output: Output) -> None:
         self._note(f"SIM {state}")
         if state == "READY":
-            self._cleared(_K.SIM_FAULT, frame, output)
+            self._cleared(_K.SIM_FAULT, frame, output, CARD)
         elif state == "SIM PIN" and self._options["pin"].isdecimal() and not self._pin_tried:
             self._pin_tried = True  # once: three wrong ones lock the card
             self._channel.waiting.appendleft(Step(f'AT+CPIN="{self._options["pin"]}"'))
         else:
-            self._condition(_K.SIM_FAULT, f"SIM: {state}", frame, output)
+            self._condition(_K.SIM_FAULT, f"SIM: {state}", frame, output, CARD)
 
-    def _condition(self, kind: OccurrenceKind, detail: str, frame: Frame, output: Output) -> None:
-        if kind.value not in self._active:
-            self._active[kind.value] = detail
-            self._say(frame, output, Occurrence(kind=kind, state=State.START, detail=detail))
+    def _condition(self, kind: OccurrenceKind, detail: str, frame: Frame, output: Output, reason: str = "") -> None:
+        self._tell(self._path.begins(kind, detail, reason), frame, output)
 
-    def _cleared(self, kind: OccurrenceKind, frame: Frame, output: Output) -> None:
-        if self._active.pop(kind.value, None) is not None:
-            self._say(frame, output, Occurrence(kind=kind, state=State.END))
+    def _cleared(self, kind: OccurrenceKind, frame: Frame, output: Output, *reasons: str) -> None:
+        self._tell(self._path.ends(kind, *reasons), frame, output)
+
+    def _tell(self, body: Body | None, frame: Frame, output: Output) -> None:
+        """A condition, and what it means for the messages that should go out."""
+        if body is not None:
+            self._say(frame, output, body)
+        path = self._path.changed()
+        if path is not None:
+            self._say(frame, output, DeviceHealth(parameters={"sms_path": path}))
 
     def _say(self, frame: Frame, output: Output, body: Body, device: str | None = None, at_ms: int | None = None) -> None:
         output.events.append(frame.event(device or self._device, body, at_ms=at_ms))
@@ -470,8 +484,18 @@ class GsmPhone:
             if pattern.name not in received.told:
                 self._say(frame, output, _meant(pattern, received.text, person), device, received.at_ms)
         lost = f" (parts {', '.join(map(str, received.missing))} missing)" if received.missing else ""
+        self._money(received, frame, output)
         body = Occurrence(kind=_K.MESSAGE_RECEIVED, person=person, detail=received.text + lost)
         self._say(frame, output, body, device, received.at_ms)
+
+    def _money(self, received: Received, frame: Frame, output: Output) -> None:
+        """The operator says that the card has no money, little, or some again."""
+        said = operator_says(received.number, received.text)
+        if said == "":
+            self._cleared(_K.SIM_FAULT, frame, output, MONEY, LOW)
+        elif said is not None:
+            word = "no money on the card" if said == MONEY else "little money on the card"
+            self._condition(_K.SIM_FAULT, f"{word}: {received.text}", frame, output, said)
 
     # --- commands
 

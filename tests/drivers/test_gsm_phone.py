@@ -344,7 +344,7 @@ def test_the_poll_finds_what_no_report_told() -> None:
     bench.modem.rssi = 5
     bench.run(31)
     bodies = [e.body for e in bench.events]
-    assert DeviceHealth(rssi_dbm=-103, signal=16) in bodies and bench.said() == ["network_lost start"]
+    assert DeviceHealth(rssi_dbm=-103, signal=16) in bodies and bench.said() == ["network_lost start", "sim_fault start"]
 
 
 def test_pin_is_tried_once() -> None:
@@ -398,3 +398,52 @@ def test_damaged_state_is_ignored() -> None:
     ):
         driver.load(state)
     assert driver.dump() == GsmPhone({}, None).dump()
+
+
+def _said_with_path(bench: Bench) -> list[str]:
+    """What happened, and what became of the path for messages."""
+    names: list[str] = []
+    for event in bench.events:
+        path = (event.body.parameters or {}).get("sms_path") if isinstance(event.body, DeviceHealth) else None
+        names += [path] if path else _said([event])
+    bench.events.clear()
+    return names
+
+
+STOPPED, RECHARGED = "您的号码已停机，请及时充值", "您已充值成功50元"
+
+
+def test_a_card_without_money_is_a_dead_path_until_it_is_paid_for() -> None:
+    bench = _ready()
+    bench.hear(bench.modem.deliver("10086", "您的余额不足10元，请及时充值", NOW.ms))
+    assert _said_with_path(bench) == ["sim_fault start", "message_received pulse"]
+    bench.hear(bench.modem.deliver("10086", STOPPED, NOW.ms))
+    assert _said_with_path(bench) == ["sim_fault start", f"dead: no money on the card: {STOPPED}", "message_received pulse"]
+    bench.hear(bench.modem.network(3))
+    assert _said_with_path(bench) == ["network_lost start"], "the path is dead already"
+    bench.hear(bench.modem.network(1) + bench.modem.deliver("10086", RECHARGED, NOW.ms))
+    assert _said_with_path(bench) == ["network_lost end", "sim_fault end", "alive", "message_received pulse"]
+
+
+def test_a_card_that_the_network_denies_is_dead_until_it_is_let_in_again() -> None:
+    bench = _ready()
+    bench.hear(bench.modem.network(3))
+    assert _said_with_path(bench) == ["network_lost start", "dead: registration: denied", "sim_fault start"]
+    bench.hear(bench.modem.network(5))
+    assert _said_with_path(bench) == ["network_lost end", "sim_fault end", "alive"]
+
+
+def test_only_an_operator_can_say_that_there_is_no_money() -> None:
+    bench = _ready()
+    bench.hear(bench.modem.deliver("13900000001", STOPPED, NOW.ms))
+    assert _said_with_path(bench) == ["message_received pulse"]
+
+
+def test_what_is_wrong_with_the_card_outlives_a_restart() -> None:
+    bench = _ready()
+    bench.hear(bench.modem.network(3))
+    again, damaged = GsmPhone({}, None), GsmPhone({}, None)
+    again.load(bench.driver.dump())
+    assert again.dump() == bench.driver.dump()
+    damaged.load(bench.driver.dump().replace(b"sim_fault", b"no such kind"))
+    assert damaged.dump() == GsmPhone({}, None).dump()
