@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import random
 import ssl
+from functools import lru_cache
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -80,9 +81,7 @@ class PahoLink:
         """Send; the token comes back in `on_delivered`."""
         props = None
         if self._options.version == "5" and properties is not None:
-            props = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves it untyped
-            props.ContentType = "application/cloudevents+json; charset=utf-8"
-            props.UserProperty = properties
+            props = _event_properties(tuple(properties))
         info = self._client.publish(topic, payload, qos, retain, props)
         return info.mid if qos else 0
 
@@ -246,3 +245,15 @@ class PahoLink:
                 loop.remove_reader(self._sock)
                 loop.remove_writer(self._sock)
         self._sock = None
+
+
+@lru_cache(maxsize=512)
+def _event_properties(pairs: tuple[tuple[str, str], ...]) -> Properties:
+    """The properties of an event, packed once: kinds and severities are few, and paho takes longer for these than for the event."""
+    made = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+    made.ContentType = "application/cloudevents+json; charset=utf-8"
+    made.UserProperty = list(pairs)
+    packed = made.pack()  # type: ignore[no-untyped-call]  # as above
+    # Past its own __setattr__, which knows MQTT properties only.
+    made.__dict__["pack"] = lambda: packed
+    return made
