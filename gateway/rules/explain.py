@@ -83,6 +83,7 @@ DETAILS: dict[str, str] = {
     "guardian_1": "通知第一监护人",
     "guardian_2": "通知第二监护人",
     "impact like a fall": "冲击类似跌倒",
+    "in bed, not confirmed": "当时在床上，未确认",
     "in a forbidden area": "进入禁区",
     "joined": "新来源并入",
     "lapping": "绕圈",
@@ -152,7 +153,9 @@ def _detail(detail: str | None, *, is_english: bool) -> str:
     row = OCCURRENCES[OccurrenceKind(kind)] if colon and kind in OCCURRENCES else None
     if is_english:
         return f"{word}: {row.en}" if row else detail
-    return DETAILS.get(word, word) + (f"，{row.zh}" if row else f"：{kind}" if colon else "")
+    step = word.removesuffix(" failed")
+    told = DETAILS.get(step, step) + ("未成功" if step != word else "")
+    return told + (f"，{row.zh}" if row else f"：{kind}" if colon else "")
 
 
 def _reasons(why: Explanation, *, is_english: bool) -> list[str]:

@@ -8,7 +8,9 @@ single device cannot know: stillness afterwards, a second source, a call for hel
 - FALL_SUSPECTED (end) when the person cancelled a suspicion, (pulse, notice) when it walked on: the reason is told and kept.
 
 Movement in the room of the fall only starts the wait for stillness anew, since somebody who struggles on the floor moves, too;
-going to bed, through a door or into another room is walking. Where several people live at a place its room sensors prove nothing
+going to bed, through a door or into another room is walking. Leaving the bed is movement, no more: people fall out of it. Who lies in
+bed is still for that reason, so stillness there confirms no mere suspicion, which stays a warning. A call for help shortly before
+a candidate confirms it like one after it. Where several people live at a place its room sensors prove nothing
 about one of them and are not counted (the key of such an event is the place, not the person).
 """
 
@@ -23,7 +25,8 @@ _K = OccurrenceKind
 _CANDIDATES = frozenset({_K.FALL, _K.FALL_SUSPECTED})
 _STILL = frozenset({_K.NO_MOTION, _K.LONG_STILL})
 _PLACED = frozenset({_K.MOTION, _K.PRESENCE, _K.ZONE_OCCUPIED})
-_WALKED = frozenset({_K.BED_ENTRY, _K.DOOR_OPEN})
+_BED = frozenset({_K.BED_ENTRY, _K.BED_EXIT})
+_WALKED = frozenset({_K.DOOR_OPEN, *_BED})
 _ANSWERED = frozenset({_K.REMINDER_CONFIRMED})
 MAX_PLACES = 16
 PRESENCE_STEP_MS = 60_000
@@ -31,7 +34,10 @@ PRESENCE_STEP_MS = 60_000
 
 
 class FallState(RuleState):
-    """`opened_ms` steady time of the first source, 0 = none; `sources` device -> kind; `places` room -> last presence (steady)."""
+    """`opened_ms` steady time of the first source, 0 = none; `sources` device -> kind; `places` room -> last presence (steady).
+
+    `bed_ms` since when the person lies in the bed of `bed_place`, `called_ms` and `call` the last call for help (steady, 0 = none).
+    """
 
     first: str = ""
     opened_ms: int = 0
@@ -42,6 +48,10 @@ class FallState(RuleState):
     moved_ms: int = 0
     is_confirmed: bool = False
     places: dict[str, int] = {}
+    bed_ms: int = 0
+    bed_place: str | None = None
+    called_ms: int = 0
+    call: str = ""
 
 
 class FallRule:
@@ -74,10 +84,11 @@ class FallRule:
             return self._cancel(state, event, context) if body.state is State.END else self._candidate(state, event, body, context)
         if kind in _PLACED or kind in _WALKED:
             return self._movement(state, body, context)
+        if kind is _K.SOS and body.state is not State.END and not body.stored:
+            state.called_ms, state.call = context.steady_ms, event.id
+            return self._confirm(state, context, "call for help", event.id) if state.opened_ms and not state.is_confirmed else None
         if not state.opened_ms or state.is_confirmed or body.state is State.END:
             return UNCHANGED
-        if kind is _K.SOS:
-            return self._confirm(state, context, "call for help", event.id)
         if kind in _STILL:
             return self._confirm(state, context, "no movement reported", event.id)
         if (kind in _ANSWERED and context.settings["ask"]) or (kind is _K.BUTTON and body.detail in ("ok", "cancel")):
@@ -90,6 +101,9 @@ class FallRule:
         for timer in state.due(context.steady_ms):
             if timer == "still" and not state.is_confirmed and state.opened_ms:
                 decision = self._judge(state, context)
+            elif timer == "forget" and "still" in state.timers:
+                # No candidate is dropped before it has been judged.
+                state.timers["forget"] = state.timers["still"] + 1
             elif timer == "forget":
                 _forget(state)
         return decision
@@ -117,6 +131,8 @@ class FallRule:
             decision.add(self._doubt(state, place, context))
         if is_second and not state.is_confirmed:
             decision.add(self._confirm(state, context, "second source", event.id))
+        if state.called_ms and not state.is_confirmed and now - state.called_ms <= context.settings["window_s"] * 1000:
+            decision.add(self._confirm(state, context, "call for help", state.call))
         return decision if decision.events or decision.commands else None
 
     def _doubt(self, state: FallState, place: str | None, context: Context) -> Decision | None:
@@ -146,11 +162,16 @@ class FallRule:
             if len(state.places) >= MAX_PLACES and place not in state.places:
                 del state.places[min(state.places, key=lambda name: state.places[name])]
             state.places[place], told = now, None
+        is_entry = (body.kind is _K.BED_ENTRY) == (body.state is not State.END)
+        if body.kind in _BED and is_entry != bool(state.bed_ms):
+            state.bed_ms, state.bed_place, told = (now, place, None) if is_entry else (0, None, None)
         if not state.opened_ms or state.is_confirmed or now <= state.opened_ms:
             return told
         state.moved_ms = now
-        if body.kind in _WALKED:
+        if body.kind is _K.DOOR_OPEN or (body.kind in _BED and is_entry):
             state.rooms = [*state.rooms, body.kind.value][:4]
+        elif body.kind in _BED:
+            state.rooms = [room for room in state.rooms if room != _K.BED_ENTRY.value]
         elif place is not None and place not in state.rooms:
             state.rooms = [*state.rooms, place][:4]
         if "still" in state.timers and now <= state.opened_ms + context.settings["decide_s"] * 1000:
@@ -162,14 +183,16 @@ class FallRule:
         still_s = (context.steady_ms - max(state.moved_ms, state.opened_ms)) / 1000
         elsewhere = [room for room in state.rooms if room != state.place]
         is_walking = bool(elsewhere) if state.place is not None else len(elsewhere) > 1 or _K.BED_ENTRY.value in elsewhere
-        if still_s >= context.settings["still_s"] and not is_walking:
+        is_resting = _is_in_bed(state) and _K.FALL.value not in state.sources.values()
+        if still_s >= context.settings["still_s"] and not is_walking and not is_resting:
             return self._confirm(state, context, "still afterwards", None)
+        seen = "walking afterwards" if is_walking else "in bed" if is_resting else "moving afterwards"
         numbers = {"still_s": still_s, "rooms": float(len(state.rooms))}
         body = Occurrence(
             kind=_K.FALL_SUSPECTED,
             severity=Severity.NOTICE if is_walking else Severity.WARNING,
             place=state.place,
-            detail="walking afterwards, not confirmed" if is_walking else "moving afterwards, not confirmed",
+            detail=f"{seen}, not confirmed",
             incident=state.first,
             explain=context.why(settings=("still_s", "decide_s"), inputs=state.inputs, numbers=numbers),
         )
@@ -207,6 +230,13 @@ class FallRule:
         )
         _forget(state)
         return Decision([context.event(body)])
+
+
+def _is_in_bed(state: FallState) -> bool:
+    """In bed since before the candidate, as far as anyone has seen: nobody was in another room since."""
+    if not 0 < state.bed_ms < state.opened_ms:
+        return False
+    return all(at <= state.bed_ms for place, at in state.places.items() if place != state.bed_place)
 
 
 def _forget(state: FallState) -> None:
