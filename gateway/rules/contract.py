@@ -76,10 +76,11 @@ class RuleState(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     def due(self, steady_ms: int) -> list[str]:
         """Names of the timers that have come, earliest first; they are taken out."""
-        names = sorted((at, name) for name, at in self.timers.items() if at <= steady_ms)
-        for _, name in names:
-            del self.timers[name]
-        return [name for _, name in names]
+        timers = self.timers
+        names = [name for _, name in sorted([(at, name) for name, at in timers.items() if at <= steady_ms])]
+        for name in names:
+            del timers[name]
+        return names
 
 
 class Setting(NamedTuple):
@@ -108,22 +109,24 @@ class Values(dict[str, Any]):
     One object serves everyone to whom the same tables apply: what is compiled from settings may be kept with it.
     """
 
-    __slots__ = ("_rows", "_scopes")
+    __slots__ = ("_rows", "_scopes", "_told")
 
     def __init__(self, values: Mapping[str, Any], scopes: Mapping[str, str], rows: Mapping[str, Setting]) -> None:
         super().__init__(values)
         self._scopes = scopes
         self._rows = rows
+        self._told: dict[str, str] = {}
 
     def shown(self, names: Sequence[str]) -> dict[str, str]:
         """`{"confirm_s": "20 s (default)"}` for an Explanation."""
-        found = {}
-        for name in names:
-            row = self._rows[name]
-            value = "set" if row.secret else _plain(self[name])
-            unit = f" {row.unit}" if row.unit else ""
-            found[name] = f"{value}{unit} ({self._scopes[name]})"
-        return found
+        return {name: self._told.get(name) or self._tell(name) for name in names}
+
+    def _tell(self, name: str) -> str:
+        row = self._rows[name]
+        value = "set" if row.secret else _plain(self[name])
+        unit = f" {row.unit}" if row.unit else ""
+        told = self._told[name] = f"{value}{unit} ({self._scopes[name]})"
+        return told
 
 
 def _plain(value: Any) -> str:
@@ -142,6 +145,10 @@ class SettingsSource(Protocol):
 
     def of(self, rule: str, key: str) -> Values:
         """The settings of a rule for a person, place or device."""
+        ...
+
+    def common(self, rule: str) -> Values | None:
+        """The settings of a rule where they are the same for everyone, else None."""
         ...
 
 

@@ -37,6 +37,10 @@ class HouseholdDirectory:
         for subject, facts in self._persons.items():
             if facts.home is not None:
                 self._households[facts.home] = (*self._households.get(facts.home, ()), subject)
+        self._roles: dict[tuple[str | None, str], list[str]] = {}
+        for device in sorted(self._devices):
+            row = self._devices[device]
+            self._roles.setdefault((row.subject, row.role), []).append(device)
         self._alone = {home: those[0] for home, those in self._households.items() if len(those) == 1 and home not in self._persons}
 
     def device(self, device: str) -> DeviceFacts | None:
@@ -61,11 +65,5 @@ class HouseholdDirectory:
     def actuators(self, subject: str, verb: Verb) -> tuple[str, ...]:
         """Devices whose role serves the verb."""
         facts = self._persons.get(subject)
-        scopes = [subject, facts.home if facts else None, None] if facts and facts.home else [subject, None]
-        roles = _ROLES.get(verb, ())
-        found = [
-            (scopes.index(row.subject), roles.index(row.role), device)
-            for device, row in self._devices.items()
-            if row.role in roles and row.subject in scopes
-        ]
-        return tuple(device for _, _, device in sorted(found))
+        scopes = dict.fromkeys((subject, facts.home if facts else None, None))
+        return tuple(device for scope in scopes for role in _ROLES.get(verb, ()) for device in self._roles.get((scope, role), ()))

@@ -236,6 +236,7 @@ class RuleEngine:
         """A call: settings that are out of date are dropped, timers that have come are served first."""
         if self._settings.version != self._settings_version:
             self._settings_version = self._settings.version
+            self._routes.clear()
             for slot in self._slots:
                 slot.values.clear()
         run = _Run(now, round(now.s * 1000), self._moved or {})
@@ -275,7 +276,7 @@ class RuleEngine:
         topic = topic_of(event)
         route = self._routes.get(topic)
         if route is None:
-            route = self._routes[topic] = tuple(slot for slot in self._slots if slot.rule.listens is None or topic in slot.rule.listens)
+            route = self._routes[topic] = self._listeners(topic)
         keys = self._unasked.copy()
         context = self._context
         context.given, context.facts = event, self._directory.device(event.device)
@@ -319,12 +320,21 @@ class RuleEngine:
             if decision is not None:
                 self._pass_on(slot, decision, added, chain, run)
 
+    def _listeners(self, topic: Topic) -> tuple[_Slot, ...]:
+        """The rules that listen to a topic, without those that rest under everybody's settings."""
+        found = [slot for slot in self._slots if slot.rule.listens is None or topic in slot.rule.listens]
+        common = {slot: self._settings.common(slot.name) for slot in found if slot.rests is not None}
+        return tuple(slot for slot in found if slot.rests is None or (values := common[slot]) is None or not slot.rests(values))
+
     def _wake(self, slot: _Slot, key: str, cell: _Cell, run: _Run) -> None:
         """One rule and key whose timer has come. Whatever fails leaves the state as it was, and is tried again later."""
         context = self._context
         context.given = context.facts = None
         try:
-            context.rule, context.key, context.settings = slot.name, key, self._settings.of(slot.name, key)
+            values = slot.values.get(key, _RESTS)
+            if values is _RESTS:
+                values = self._settings.of(slot.name, key)
+            context.rule, context.key, context.settings = slot.name, key, values
             decision = slot.rule.wake(cell.state, context)
             packed = _pack(cell.state)
             added = self._seal(slot.name, key, decision) if decision is not None else []
@@ -358,7 +368,10 @@ class RuleEngine:
         if cell is slot.spare:
             slot.spare = None
             slot.cells[key] = cell
-        self._arm(slot, key, cell)
+        if cell.state.timers:
+            self._arm(slot, key, cell)
+        else:
+            cell.deadline = None
 
     def _pass_on(self, slot: _Slot, decision: Decision, added: list[Event], chain: tuple[str, ...], run: _Run) -> None:
         run.commands += decision.commands

@@ -153,6 +153,8 @@ class InactivityRule:
     def _is_night(self, state: InactivityState, context: Context, window: Window) -> bool:
         zone, end = context.settings["zone"], context.now.ms
         begin = end - (context.steady_ms - state.last_ms)
+        if 0 < end - begin <= SAMPLE_MS:
+            return window.holds(minute_of_day(begin, zone))
         step = max(SAMPLE_MS, (end - begin) // 100)
         moments = range(begin, end, step)
         night = sum(window.holds(minute_of_day(at, zone)) for at in moments)

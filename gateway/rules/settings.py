@@ -71,6 +71,12 @@ class RuleSettings:
             found = self._known[rule, scopes] = self._resolve(rule, scopes)
         return found
 
+    def common(self, rule: str) -> Values | None:
+        """The settings of a rule where they are the same for everyone; None where any group, person or device has its own."""
+        if any(scope != "site" and (rule in table or TIME in table) for (scope, _), table in self._tables.items()):
+            return None
+        return self.of(rule, "")
+
     def replace(self, tables: Tables) -> None:
         """New tables, in force from the next event on."""
         self._tables = tables

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from drivers.events import CommandResult, DeviceHealth, Event, Occurrence
 from drivers.vocabulary import OccurrenceKind, Severity, State
-from gateway.rules.contract import UNCHANGED, Context, Decision, Directory, RuleState, Setting, Topic, is_rule_event
+from gateway.rules.contract import RULE_DEVICE, UNCHANGED, Context, Decision, Directory, RuleState, Setting, Topic
 from gateway.rules.schedule import DAY_MS, day_of, epoch_of, minute_of_day, parse_window
 
 _K = OccurrenceKind
+_VOICES = (RULE_DEVICE, "person:", "gateway")
+"""What speaks without being a device."""
 _KNOWN_ROLES_DAILY = frozenset({"pendant"})
 """Devices that speak only daily or in need: nothing shorter than the longest limit says anything."""
+_WRIST = frozenset({_K.REMOVED, _K.WORN})
 BURST_MS = 10_000
 """Events closer than this are one report (a frame gives several); so are those within a quarter of a long gap, up to `BURST_MOST_MS`,
 which spares the store a write for each."""
@@ -64,21 +67,20 @@ class SupervisionRule:
 
     def key(self, event: Event, directory: Directory) -> str | None:
         """Whose state an event belongs to."""
-        if is_rule_event(event) or event.device.startswith(("person:", "gateway")):
+        device = event.device
+        if device.startswith(_VOICES):
             return None
         # A result without a frame behind it is the gateway's own word about a command, not a sign of the device.
-        return None if type(event.body) is CommandResult and event.evidence is None else event.device
+        return None if event.evidence is None and type(event.body) is CommandResult else device
 
     def apply(self, state: SupervisionState, event: Event, context: Context) -> Decision | None:
         """Take an event into the state."""
         body = event.body
-        kind = type(body)
-        if kind is DeviceHealth:
-            return self._health(state, event, body, context)  # type: ignore[arg-type]  # the type test is the fast form of isinstance
+        if type(body) is DeviceHealth:
+            return self._health(state, event, body, context)
         decision = self._seen(state, event, context)
-        if kind is Occurrence and body.kind in (_K.REMOVED, _K.WORN):  # type: ignore[union-attr]  # as above
-            wrist = self._wrist(state, event, body, context)  # type: ignore[arg-type]  # as above
-            return _joined(None if decision is UNCHANGED else decision, wrist)
+        if type(body) is Occurrence and body.kind in _WRIST:
+            return _joined(None if decision is UNCHANGED else decision, self._wrist(state, event, body, context))
         return decision
 
     def wake(self, state: SupervisionState, context: Context) -> Decision | None:
@@ -96,17 +98,19 @@ class SupervisionRule:
     def _seen(self, state: SupervisionState, event: Event, context: Context) -> Decision | None:
         now = context.steady_ms
         gap = now - state.seen_ms
-        if state.seen_ms and not state.is_offline and (gap < BURST_MS or (gap < BURST_MOST_MS and gap < state.gap_ms // 4)):
-            return UNCHANGED
         is_known = bool(state.seen_ms)
         if is_known:
+            gap_ms = state.gap_ms
+            if (gap < BURST_MS or (gap < BURST_MOST_MS and gap < gap_ms // 4)) and not state.is_offline:
+                return UNCHANGED
             is_new = now - state.first_ms < KNOWN_MS and not state.is_offline
-            learnt = gap if is_new else min(gap, 2 * state.gap_ms + SLACK_MS)
-            state.gap_ms = max(learnt, int(state.gap_ms * 0.5 ** (gap / HALF_LIFE_MS)))
-        state.first_ms = state.first_ms or now
+            learnt = gap if is_new else min(gap, 2 * gap_ms + SLACK_MS)
+            faded = int(gap_ms * 0.5 ** (gap / HALF_LIFE_MS))
+            state.gap_ms = learnt if learnt > faded else faded
+        else:
+            state.first_ms = state.first_ms or now
         state.seen_ms, state.last = now, event.id
-        limit = self._limit_ms(state, context)
-        state.timers["offline"] = now + limit
+        state.timers["offline"] = now + self._limit_ms(state, context)
         if not state.is_offline:
             return None
         state.is_offline = False
@@ -115,19 +119,21 @@ class SupervisionRule:
         return Decision([context.event(body)])
 
     def _limit_ms(self, state: SupervisionState, context: Context) -> int:
-        values = context.settings
-        facts = context.directory.device(context.key)
+        values, facts = context.settings, context.facts
         longest = int(values["limit_h"] * 3_600_000)
-        if facts and facts.role in _KNOWN_ROLES_DAILY and not values["interval_s"]:
+        known = values["interval_s"]
+        if facts is not None and not known:
+            if facts.role in _KNOWN_ROLES_DAILY:
+                return longest
+            known = facts.interval_s
+        if known:
+            waited: int = values["missed"] * int(known * 1000)
+        elif state.seen_ms - state.first_ms < KNOWN_MS and not (facts is not None and facts.power == "mains"):
             return longest
-        known = values["interval_s"] or (facts.interval_s if facts else None)
-        is_mains = facts is not None and facts.power == "mains"
-        if not known and not is_mains and state.seen_ms - state.first_ms < KNOWN_MS:
-            return longest
-        interval = int(known * 1000) if known else state.gap_ms
+        else:
+            waited = values["missed"] * state.gap_ms
         shortest = int(values["mains_min"] * 60_000)
-        missed: int = values["missed"]
-        return min(max(missed * interval, shortest), longest)
+        return min(max(waited, shortest), longest)
 
     def _offline(self, state: SupervisionState, context: Context) -> Decision | None:
         if state.is_offline:

@@ -145,10 +145,11 @@ class VitalsRule:
         day = day_of(context.now.ms, context.settings["zone"])
         days = state.days.get(quantity.value, [])
         if not days or days[-1].day != day:
-            days = [*days, DayMean(day, 0.0, 0)][-(HABIT_DAYS + 1) :]
-        if days[-1].count < MOST_A_DAY:
-            days[-1] = DayMean(day, days[-1].total + value, days[-1].count + 1)
-        state.days[quantity.value] = days
+            days = state.days[quantity.value] = [*days, DayMean(day, 0.0, 0)][-(HABIT_DAYS + 1) :]
+        today = days[-1]
+        if today.count < MOST_A_DAY:
+            today.total += value
+            today.count += 1
 
     def _is_unusual(self, state: VitalsState, quantity: Quantity, value: float, context: Context) -> bool:
         known = state.days.get(quantity.value, [])[:-1] if quantity in _OWN else []

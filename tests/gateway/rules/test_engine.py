@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from drivers.api import Instant, Verb
 from drivers.events import Event, Occurrence, seal
 from drivers.vocabulary import OccurrenceKind, State, Trust
-from gateway.rules.contract import Context, Decision, Directory, RuleState, Setting, Topic, owner
+from gateway.rules.contract import UNCHANGED, Context, Decision, Directory, RuleState, Setting, Topic, Values, owner
 from gateway.rules.directory import HouseholdDirectory
 from gateway.rules.engine import LONGEST_TIMER_MS, RuleEngine
 from gateway.rules.settings import RuleSettings
@@ -211,3 +211,92 @@ def test_any_kill_point_gives_the_same_output(steps: list[tuple[int, str, bool]]
     assert [event.id for event in whole.events] == [event.id for event in killed.events]
     assert [command.id for command in whole.commands] == [command.id for command in killed.commands]
     assert all(event.subject == ANNA for event in whole.events)
+
+
+class Idler(Repeater):
+    """Answers UNCHANGED where the detail is `nothing`; where it is `lie` it has written into the state before. Rests where `on` is off."""
+
+    settings = (Setting("on", True, "", "whether it works"),)
+
+    def rests(self, values: Values) -> bool:
+        return not values["on"]
+
+    def apply(self, state: CountState, event: Event, context: Context) -> Decision | None:
+        detail = getattr(event.body, "detail", None)
+        if detail == "lie":
+            state.first = event.id
+        return UNCHANGED if detail in ("nothing", "lie") else super().apply(state, event, context)
+
+
+def test_what_is_unchanged_leaves_no_row() -> None:
+    engine = engine_of(Idler("a", KIND.MOTION, KIND.SOUND))
+    assert engine.apply([event_at(1000, detail="nothing")], Instant(1000, 1.0)).states == []
+    assert engine.rows() == []
+
+
+def test_a_wrong_word_of_a_rule_does_not_put_one_persons_state_into_anothers() -> None:
+    engine = engine_of(Idler("a", KIND.MOTION, KIND.SOUND))
+    lie = event_at(1000, detail="lie")
+    engine.apply([lie], Instant(1000, 1.0))
+    engine.apply([event_at(2000, subject="q")], Instant(2000, 2.0))
+    assert engine.state("a", "p").first == lie.id and engine.state("a", "q").first != lie.id
+
+
+def test_a_failure_on_a_blank_state_is_nobody_elses() -> None:
+    engine = engine_of(Repeater("a", KIND.MOTION, KIND.SOUND))
+    engine.apply([event_at(1000, detail="boom")], Instant(1000, 1.0))
+    engine.apply([event_at(2000, subject="q")], Instant(2000, 2.0))
+    assert engine.state("a", "q").count == 1 and engine.state("a", "p") is None
+
+
+def test_a_resting_rule_sees_no_event_but_serves_its_timers_and_wakes_with_its_settings() -> None:
+    rules = [Idler("a", KIND.MOTION, KIND.SOUND)]
+    directory = HouseholdDirectory({}, {})
+    source = RuleSettings(rules, directory)
+    engine = RuleEngine(rules, source, directory)
+    engine.apply([event_at(1000)], Instant(1000, 1.0))
+    for scope in (("site", ""), ("person", "p")):
+        source.replace({scope: {"a": {"on": False}}})
+        assert engine.apply([event_at(2000)], Instant(2000, 2.0)).events == []
+    assert len(engine.apply([event_at(2000, subject="q")], Instant(2000, 2.0)).events) == 1
+    assert len(engine.wake(Instant(11000, 11.0)).events) == 1
+    source.replace({})
+    assert len(engine.apply([event_at(11500)], Instant(11500, 11.5)).events) == 1
+
+
+def test_a_deadline_that_a_restart_moves_is_written() -> None:
+    rule = Repeater("a", KIND.MOTION, KIND.SOUND, grace_ms=60_000)
+    engine = engine_of(rule)
+    engine.apply([event_at(1000)], Instant(1000, 1.0))
+    other, third = engine_of(rule), engine_of(rule)
+    other.restore(engine.rows(), 500_000)
+    ((name, key, packed),) = other.wake(Instant(500_000, 500.0)).states
+    assert packed is not None and other.wake(Instant(500_001, 500.001)).states == []
+    third.restore([(name, key, packed)], 530_000)
+    assert third.due() == 560.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 20), st.sampled_from("pqr"), st.integers(1, 40)), max_size=40))
+def test_timers_fire_at_their_moment_however_they_were_moved(steps: list[tuple[int, str, int]]) -> None:
+    """Against a plain table of deadlines: the heap is left alone while timers move later."""
+    rule = Repeater("a", KIND.MOTION, KIND.SOUND)
+    engine, table, now, fired, expected = engine_of(rule), dict[str, int](), 1000, [], []
+    waits = iter([wait for _, _, wait in steps] * 2)
+    plain = rule.apply
+
+    def apply(state: CountState, event: Event, context: Context) -> Decision | None:
+        plain(state, event, context)
+        state.timers["again"] = table[context.key] = context.steady_ms + 1000 * next(waits)
+        return None
+
+    rule.apply = apply  # type: ignore[method-assign]
+    engine = engine_of(rule)
+    for wait, subject, _ in steps:
+        now += 1000 * wait
+        expected += [(at, key) for at, key in sorted((at, key) for key, at in table.items()) if at <= now]
+        table = {key: at for key, at in table.items() if at > now}
+        while (due := engine.due()) is not None and due * 1000 <= now:
+            fired += [(round(due * 1000), event.subject) for event in engine.wake(Instant(round(due * 1000), due)).events]
+        engine.apply([event_at(now, subject=subject)], Instant(now, now / 1000))
+    assert fired == expected
