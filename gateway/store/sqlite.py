@@ -25,7 +25,7 @@ import msgspec
 import structlog
 
 from drivers.api import Instant
-from drivers.events import Measurement, Occurrence, event_json
+from drivers.events import Measurement, Occurrence, event_json, lane_of
 from drivers.vocabulary import Lane
 from gateway.errors import StoreError
 from gateway.metrics import Histogram
@@ -245,9 +245,12 @@ class SqliteStore:
         fresh: dict[Lane, list[Row]] = {}
         for batch in batches:
             for event in batch.events:
-                lane = event.lane
-                rows = fresh.setdefault(lane, [])
-                rows.append(Row(self._next[lane] + len(rows), event.at_ms, event.received_ms, kind_of(event.body), event_json(event)))
+                body = event.body
+                lane = lane_of(body)
+                rows = fresh.get(lane)
+                if rows is None:
+                    rows = fresh[lane] = []
+                rows.append(Row(self._next[lane] + len(rows), event.at_ms, event.received_ms, kind_of(body), event_json(event)))
         db = self._db
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -513,9 +516,9 @@ class SqliteStore:
 def kind_of(body: object) -> str:
     """The short name of a body: kind, quantity or type; last part of the CloudEvents type."""
     if type(body) is Occurrence:
-        return body.kind.value
+        return body.kind._value_
     if type(body) is Measurement:
-        return body.quantity.value
+        return body.quantity._value_
     return str(type(body).__struct_config__.tag)  # type: ignore[attr-defined]  # every other body is a tagged struct
 
 
