@@ -1,4 +1,4 @@
-"""Verbs that need no gateway: decode, replay, drivers, schema."""
+"""Verbs that need no gateway: decode, drivers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from drivers import registry
 from drivers.api import Driver, Instant, Output, Reason, Reject
 from drivers.events import epoch_ms
 from drivers.harness import LineError, read_line, render, step
-from gateway import replay
 from gateway.cli.text import example, print_json
 from gateway.errors import AnhuError
 
@@ -42,8 +41,6 @@ def add(verbs: Any) -> None:
     drivers.add_argument("name", nargs="?", help="one driver, with its options and commands")
     drivers.add_argument("--json", action="store_true", help="one JSON object per driver")
     drivers.set_defaults(handler=_drivers)
-
-    replay.add(verbs)
 
 
 def _decode(args: argparse.Namespace) -> int:

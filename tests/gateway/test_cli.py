@@ -210,3 +210,12 @@ def test_the_doctor_finds_what_is_wrong_and_says_what_to_do(tmp_path: Path) -> N
     assert "Try: anhu ports" in done.stdout
     (tmp_path / "anhu.toml").write_text("")
     assert anhu("doctor", "--settings", str(tmp_path / "anhu.toml")).returncode == 0
+
+
+def test_a_verb_is_found_in_the_module_that_is_named_for_it() -> None:
+    """Only that module is loaded for it, so it must be enough."""
+    from gateway.cli.main import MODULES, build
+
+    for verb in (verb for verbs in MODULES.values() for verb in verbs):
+        help_text = build(verb).format_help()
+        assert f"\n    {verb} " in help_text, verb
