@@ -35,9 +35,9 @@ MOST_WAKES = 100_000
 
 
 class Replay:
-    """Drivers and rules on a virtual clock. `write` gets each event that comes out, as a line of JSON."""
+    """Drivers and rules on a virtual clock. `write` gets the lines of JSON of the events that come out, in parcels."""
 
-    def __init__(self, engine: RuleEngine, devices: inventory.Inventory, write: Callable[[str], object]) -> None:
+    def __init__(self, engine: RuleEngine, devices: inventory.Inventory, write: Callable[[bytes], object]) -> None:
         self.events = 0
         self.refused = 0
         self._engine = engine
@@ -47,6 +47,7 @@ class Replay:
         self._drivers: dict[str, type[Driver]] = {}
         self._sessions: dict[tuple[str, str], Session] = {}
         self._wakes: list[tuple[float, int, Session]] = []
+        self._planned: dict[Session, float] = {}
         self._tickets = itertools.count()
 
     def event(self, event: Event) -> None:
@@ -57,10 +58,15 @@ class Replay:
     def frame(self, line: dict[str, Any]) -> None:
         """One recorded frame: `driver`, `received`, `frame` or `topic` and `payload`, `conn` (connection), `options`, `device`."""
         driver = self._driver(str(line.get("driver", "")))
-        if "received" not in line:
+        received = line.pop("received", None)
+        if received is None:
             raise LineError("received: time expected")
-        self._move(epoch_ms(str(line["received"])))
-        frame = frame_of(line, driver.info, self._now())
+        try:
+            ms = epoch_ms(str(received))
+        except ValueError as error:
+            raise LineError(f"received: {error}") from None
+        self._move(ms)
+        frame = frame_of(line, driver.info, Instant(ms, self._now().s))
         key = (driver.info.name, str(line.get("conn", line.get("address", ""))))
         session = self._sessions.get(key)
         if session is None:
@@ -84,8 +90,10 @@ class Replay:
         return Session(driver, {**(row.options if row else {}), **line.get("options", {})}, device, lambda sends: None)
 
     def _output(self, session: Session, output: Output) -> None:
-        if session.wake_s is not None:
-            heapq.heappush(self._wakes, (session.wake_s, next(self._tickets), session))
+        wake_s = session.wake_s
+        if wake_s is not None and self._planned.get(session) != wake_s:
+            self._planned[session] = wake_s
+            heapq.heappush(self._wakes, (wake_s, next(self._tickets), session))
         self.refused += len(output.rejects)
         if output.events:
             self._through(seal(output.events, received_ms=self._now().ms, subject_of=self._devices.subject_of))
@@ -102,16 +110,18 @@ class Replay:
             return
         now = clock.now()
         target_s = now.s + (ms - now.ms) / 1000
+        due = self._engine.due
         for _ in range(MOST_WAKES):
-            session, session_due = self._next_session()
-            first = rule_due = self._engine.due()
-            if session_due is not None and (rule_due is None or session_due <= rule_due):
-                first = session_due
+            session, first = self._next_session()
+            rule_due = due()
+            if rule_due is not None and (first is None or rule_due < first):
+                session, first = None, rule_due
             if first is None or first > target_s:
                 break
             clock.advance(max(0.0, first - clock.now().s))
-            if session is not None and session_due == first:
+            if session is not None:
                 heapq.heappop(self._wakes)
+                del self._planned[session]
                 self._output(session, session.wake(clock.now()))
             else:
                 self._print(self._engine.wake(clock.now()).events)
@@ -122,7 +132,7 @@ class Replay:
         heap = self._wakes
         while heap:
             due, _, session = heap[0]
-            if session.wake_s == due:
+            if session.wake_s == due and self._planned.get(session) == due:
                 return session, due
             heapq.heappop(heap)
         return None, None
@@ -132,9 +142,9 @@ class Replay:
         return self._clock.now()
 
     def _print(self, events: list[Event]) -> None:
-        self.events += len(events)
-        for event in events:
-            self._write(event_json(event).decode() + "\n")
+        if events:
+            self.events += len(events)
+            self._write(b"".join([event_json(event) + b"\n" for event in events]))
 
 
 def add(verbs: Any) -> None:
@@ -170,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
             raise SettingsError([Fault("", 0, fault) for fault in error.faults]) from None
         except (OSError, UnicodeDecodeError) as error:
             raise AnhuError(f"{args.rules}: {error}", hint="see config/rules.example.toml") from None
-    replay = Replay(RuleEngine(rules, RuleSettings(rules, directory, tables), directory), devices, sys.stdout.write)
+    replay = Replay(RuleEngine(rules, RuleSettings(rules, directory, tables), directory), devices, _printer())
     faults = _feed(replay, args.capture or args.events, devices, is_capture=bool(args.capture))
     if args.until:
         replay.until(epoch_ms(args.until))
@@ -196,6 +206,12 @@ def _feed(replay: Replay, name: str, devices: inventory.Inventory, *, is_capture
         except (LineError, ValueError) as error:
             faults.append(f"{name}:{number}: {error}")
     return faults
+
+
+def _printer() -> Callable[[bytes], object]:
+    """Writes to the standard output, past its encoder where there is something to pass."""
+    buffer = getattr(sys.stdout, "buffer", None)
+    return buffer.write if buffer is not None else lambda data: sys.stdout.write(data.decode())
 
 
 class _Loose(msgspec.Struct):

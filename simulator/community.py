@@ -225,7 +225,9 @@ def _settop(person: Resident, number: int, seed: int, rates: Rates) -> Member:
 
 def _radar(person: Resident, number: int, seed: int, rates: Rates) -> Member:
     device = FallRadar(f"micradar:bath-{number}", seed=seed, quiet_s=rates.radar_s, moves_s=rates.moves_s)
-    return Member(device, "radar", person.id, f"{person.flat} 卫生间雷达", "bathroom", seed)
+    # The driver asks a silent radar three times before it gives it up: no heartbeat may come later than the first question.
+    options = {"offline_s": max(180.0, 4 * rates.radar_s)}
+    return Member(device, "radar", person.id, f"{person.flat} 卫生间雷达", "bathroom", seed, options=options)
 
 
 def _bthome(item: str, senses: OccurrenceKind, place: str, title: str) -> Installer:

@@ -76,10 +76,9 @@ LIVELY = Rates(heartbeat_s=10.0, walking_s=3.0, resting_s=8.0, health_s=12.0, se
 """For demonstrations: everything within half a minute."""
 SPARSE = Rates(
     heartbeat_s=1800.0, walking_s=60.0, resting_s=1800.0, health_s=3600.0, sensor_s=1800.0, advert_s=3600.0,
-    radar_s=120.0, moves_s=600.0, settop_s=1800.0,
+    radar_s=1800.0, moves_s=600.0, settop_s=1800.0,
 )  # fmt: skip
-"""For weeks of whole districts in virtual time: every happening, but what says nothing new is said seldom. A radar speaks every two
-minutes all the same: after three it counts as lost."""
+"""For weeks of whole districts in virtual time: every happening, but what says nothing new is said seldom."""
 
 Installer = Callable[[Resident, int, int, Rates], Member]
 """Makes the device of a resident: number (unique in the community), seed, rates."""
