@@ -28,7 +28,7 @@ def names() -> list[str]:
 
 def folder(name: str) -> Path:
     """The folder that holds the driver's vectors and README."""
-    if name in _own():
+    if _is_own(name):
         return _HERE / name
     module = importlib.import_module(_foreign()[name].module)
     return Path(module.__file__ or ".").parent
@@ -36,7 +36,7 @@ def folder(name: str) -> Path:
 
 def load(name: str) -> type[Driver]:
     """The driver class. Raises UnknownDriverError with the nearest names."""
-    if name in _own():
+    if _is_own(name):
         found = importlib.import_module(f"drivers.{name}.driver").DRIVER
     elif name in _foreign():
         found = _foreign()[name].load()
@@ -52,6 +52,11 @@ def load(name: str) -> type[Driver]:
 
 def _own() -> list[str]:
     return [path.parent.name for path in _HERE.glob("*/driver.py") if not path.parent.name.startswith("_")]
+
+
+def _is_own(name: str) -> bool:
+    """One look at the disk, not thirty: a devices file asks for each of its thousands of rows."""
+    return name.isidentifier() and not name.startswith("_") and (_HERE / name / "driver.py").is_file()
 
 
 def _foreign() -> dict[str, metadata.EntryPoint]:

@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, cast
 
 import structlog
@@ -29,6 +30,10 @@ UNDECIDED_BYTES = 64
 WRITE_HIGH_BYTES = 256 * 1024
 """A peer that does not read its acknowledgements is cut off at this."""
 SWEEP_S = 5.0
+ACCEPTS_PER_TURN = 8
+"""New connections per turn of the loop. asyncio takes as many as the backlog holds before it reads from anyone: after a power cut that
+would be thousands of logins in front of an SOS. The rest waits in the kernel."""
+WAITING_CONNECTIONS = 4096
 
 
 class TcpListener:
@@ -59,6 +64,7 @@ class TcpListener:
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._held: set[TcpConnection] = set()
+        self._beginnings: dict[bytes, list[type[Driver]]] = {}
         self._release: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -66,7 +72,10 @@ class TcpListener:
         loop = asyncio.get_running_loop()
         s = self.settings
         try:
-            self._server = await loop.create_server(lambda: TcpConnection(self), s.host, s.port, ssl=self._tls, backlog=4096)
+            self._server = await loop.create_server(lambda: TcpConnection(self), s.host, s.port, ssl=self._tls, backlog=ACCEPTS_PER_TURN)
+            for each in self._server.sockets:
+                with closing(each.dup()) as twin:
+                    twin.listen(WAITING_CONNECTIONS)
         except OSError as error:
             hint = "another program has it: ss -ltnp; or choose another listen.port"
             raise TransportError(f"tcp port {s.host}:{s.port}: {error.strerror or error}", hint=hint) from error
@@ -79,6 +88,15 @@ class TcpListener:
             now = self._clock.now().s
             for connection in list(self.connections):
                 connection.sweep(now)
+
+    def beginning_with(self, byte: bytes) -> list[type[Driver]]:
+        """The drivers that a first byte leaves: whoever refuses a beginning refuses all that begins so. Asked once per byte."""
+        found = self._beginnings.get(byte)
+        if found is None:
+            frame = Frame(data=byte, received=self._clock.now(), transport=Transport.TCP)
+            found = [driver for driver, match in verdicts_on(frame, self._candidates) if match is not Match.NO]
+            self._beginnings[byte] = found
+        return found
 
     def hold(self, connection: TcpConnection) -> None:
         """Stop reading from a connection until the disk has caught up."""
@@ -200,7 +218,7 @@ class TcpConnection(asyncio.Protocol):
     def _choose(self) -> type[Driver] | None:
         """The protocol of the first bytes; None while they do not decide. Closes on bytes that are nobody's."""
         frame = self._frame(self._first)
-        verdicts = verdicts_on(frame, self._listener._candidates)
+        verdicts = verdicts_on(frame, self._listener.beginning_with(self._first[:1]))
         certain = [driver for driver, match in verdicts if match is Match.YES]
         open_ = [driver for driver, match in verdicts if match is Match.MORE]
         if certain and not open_:
@@ -226,8 +244,8 @@ def keep_alive(sock: Any) -> None:
 
 
 def verdicts_on(frame: Frame, drivers: list[type[Driver]]) -> list[tuple[type[Driver], Match]]:
-    """What each driver that can tell says of first bytes."""
-    return [(driver, _verdict(driver, frame)) for driver in drivers if isinstance(driver, Matcher)]
+    """What each driver says of first bytes. `drivers` are `candidates` of an `auto` port: each of them can tell."""
+    return [(driver, _verdict(driver, frame)) for driver in drivers]
 
 
 def _verdict(driver: type[Driver], frame: Frame) -> Match:

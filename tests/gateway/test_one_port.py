@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -334,3 +335,18 @@ async def test_a_matcher_that_fails_costs_nobody_else(tmp_path: Path) -> None:
     verdicts = tcp.verdicts_on(frame_of(b"[3G*8800000015*0002*LK]"), [Broken, registry.load("watch")])  # type: ignore[list-item]  # half a driver on purpose
     assert [match for _, match in verdicts][-1] is Match.YES
     assert Match.MORE not in [match for _, match in verdicts]
+
+
+async def test_a_crowd_at_the_door_is_let_in_a_few_at_a_time(tmp_path: Path) -> None:
+    async with port(tmp_path) as opened_port:
+        connections = opened_port.listener.connections
+        crowd = [socket.create_connection(("127.0.0.1", opened_port.listener.port)) for _ in range(200)]
+        try:
+            before = 0
+            while len(connections) < len(crowd):
+                await asyncio.sleep(0)
+                assert len(connections) - before <= tcp.ACCEPTS_PER_TURN
+                before = len(connections)
+        finally:
+            for each in crowd:
+                each.close()
