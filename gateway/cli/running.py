@@ -110,6 +110,11 @@ def _data_dir_option(parser: argparse.ArgumentParser) -> None:
     _settings_option(parser)
 
 
+SWITCH_S = 0.0005
+"""How long the loop may keep the interpreter while the writer of the store waits for it. A commit needs it a dozen times: at the usual
+5 ms each, an SOS in a storm of logins would wait for its commit longer than for everything else."""
+
+
 def _settle_memory() -> None:
     """What stands after the start stays: looking through it again and again (over 20 ms each time) would keep alarms waiting.
 
@@ -117,6 +122,7 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(5000, 20, 50)
+    sys.setswitchinterval(SWITCH_S)
 
 
 def _run(args: argparse.Namespace) -> int:
