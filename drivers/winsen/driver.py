@@ -186,7 +186,7 @@ class Winsen:
         now_s = frame.received.s
         if self._opened_s is None:
             self._opened_s = now_s
-        warming = now_s - self._opened_s < self._warmup_s
+        warming = now_s < self._opened_s + self._warmup_s
         if warming != self._is_warming:
             self._is_warming = warming
             self._told.clear()

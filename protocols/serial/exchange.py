@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 
+ROUNDING_S = 1e-3
+"""Seconds since 1970 as a float have a quarter of a microsecond; sums of them a little more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """`key` recognises the answer, `data` goes out, `tag` is whatever the asker wants back (None for a poll)."""
@@ -113,9 +117,10 @@ class Silence:
             self._heard_s = self._asked_s = now_s
         if not self._offline_s:
             return False, False
-        asks = now_s - self._asked_s >= self._step_s
+        # The very sum that `deadline_s` names; the steps add up to the whole but for a rounding.
+        asks = now_s >= self._asked_s + self._step_s
         if asks:
             self._asked_s = now_s
-        gone = not self._is_offline and now_s - self._heard_s >= self._offline_s
+        gone = not self._is_offline and now_s >= self._heard_s + self._offline_s - ROUNDING_S
         self._is_offline = self._is_offline or gone
         return asks, gone

@@ -63,7 +63,9 @@ class Scanner:
     def expire(self, now_s: float) -> list[bytes | Reject]:
         """Gives up an unfinished frame that is older than `patience_s`; what stands behind its start is looked at again."""
         out: list[bytes | Reject] = []
-        if self._since_s is None or now_s - self._since_s < self._patience_s:
+        deadline_s = self.deadline_s
+        # The very sum that `deadline_s` names: a difference that rounds the other way would never be over.
+        if deadline_s is None or now_s < deadline_s:
             return out
         buffer = self._buffer
         detail = f"frame not finished within {self._patience_s:g} s, {len(buffer)} bytes"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from protocols.errors import Reason, Reject
 from protocols.serial import micradar
-from protocols.serial.exchange import Exchange, Question
+from protocols.serial.exchange import Exchange, Question, Silence
 from protocols.serial.scan import Scanner
 
 FALL = micradar.report("fall", fall=True)
@@ -96,3 +96,25 @@ def test_an_answer_lets_the_next_question_out_after_the_gap() -> None:
     assert asks.answered("a", 0.2) is not None
     assert asks.wake(0.25)[0] == b"" and asks.wake(0.31)[0] == b"B"
     assert asks.answered("b", 0.4) is not None and asks.deadline_s is None
+
+
+@given(since_ms=st.integers(1_700_000_000_000, 1_900_000_000_000), patience_ms=st.integers(50, 5000))
+@settings(max_examples=200)
+def test_at_its_own_deadline_an_unfinished_frame_is_given_up(since_ms: int, patience_ms: int) -> None:
+    waiting = Scanner(b"\x02", lambda buffer, start: 0, patience_s=patience_ms / 1000)
+    waiting.feed(b"\x02", since_ms / 1000)
+    due_s = waiting.deadline_s
+    assert due_s is not None and waiting.expire(due_s) and waiting.deadline_s is None
+
+
+@given(since_ms=st.integers(1_700_000_000_000, 1_900_000_000_000), offline_ms=st.integers(100, 500_000))
+@settings(max_examples=200)
+def test_silence_is_told_after_as_many_wakes_as_it_asks(since_ms: int, offline_ms: int) -> None:
+    silence = Silence(offline_ms / 1000, asks=3)
+    silence.heard(since_ms / 1000)
+    told = []
+    for _ in range(3):
+        due_s = silence.deadline_s
+        assert due_s is not None
+        told.append(silence.wake(due_s))
+    assert told == [(True, False), (True, False), (True, True)]
