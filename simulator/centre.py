@@ -11,6 +11,9 @@ from protocols.mqtt import settop
 from protocols.serial import at_modem
 from protocols.tracker import eelink, gt06, jt808, jt808_bodies, minifinder2, topin, trv, watch, xexun2
 from simulator.devices.device import Parcel
+from simulator.devices.gsm_modem import SETTINGS
+from simulator.devices.health_device import KINDS
+from simulator.wires.on_air import OnAir, read
 
 Answerer = Callable[[bytes, str], list[Parcel]]
 
@@ -158,14 +161,27 @@ def _modem() -> Answerer:
     stream = at_modem.ModemStream()
 
     def answer(data: bytes, to: str) -> list[Parcel]:
-        heads = [line for line in stream.receive(data) if isinstance(line, str) and line.startswith("+CMT:")]
-        return [Parcel(at_modem.command("AT+CNMA")) for _ in heads]
+        lines = [line for line in stream.receive(data) if isinstance(line, str)]
+        owed = ["AT+CNMA" for line in lines if line.startswith("+CMT:")]
+        # A modem that has started anew has forgotten its settings.
+        owed += SETTINGS if "RDY" in lines else ()
+        return [Parcel(at_modem.command(text)) for text in owed]
+
+    return answer
+
+
+def _gatt_health() -> Answerer:
+    def answer(data: bytes, to: str) -> list[Parcel]:
+        found = read(to)
+        if found.kind != "uuids":
+            return []
+        return [Parcel(b"", str(OnAir("subscribed", value))) for service, value in KINDS.values() if service == found.number]
 
     return answer
 
 
 MAKERS: dict[str, Callable[[], Answerer]] = {
     "watch": _watch, "minifinder2": _minifinder2, "settop": _settop, "trv": _trv, "gt06": _gt06, "topin": _topin, "jt808": _jt808,
-    "eelink": _eelink, "xexun2": _xexun2, "gbt26875": _gbt26875, "dc09": _dc09, "gsm_phone": _modem,
+    "eelink": _eelink, "xexun2": _xexun2, "gbt26875": _gbt26875, "dc09": _dc09, "gsm_phone": _modem, "gatt_health": _gatt_health,
 }  # fmt: skip
 """Who answers which driver's devices."""

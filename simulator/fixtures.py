@@ -57,6 +57,10 @@ def _reports_s(rates: Rates) -> float:
     return min(rates.moves_s / 10, SLOWEST_REPORT_S)
 
 
+def _bed(name: str, seed: int, rates: Rates) -> Device:
+    return BedRadar(f"micradar:{name}", seed=seed, quiet_s=rates.radar_s, vital_s=min(3 * rates.moves_s, 60.0))
+
+
 def _winsen(profile: str) -> Make:
     def make(name: str, seed: int, rates: Rates) -> Device:
         return WinsenSensor(f"winsen:{name}", profile=profile, seed=seed, warmup_s=SHORT_WARMUP_S if rates is LIVELY else None)
@@ -107,7 +111,7 @@ FIXTURES: dict[str, Installer] = {
         options={"model": "ld6002b"},
     ),
     "bed": _serial(
-        "bed", "床位雷达", "bedroom", lambda name, seed, rates: BedRadar(f"micradar:{name}", seed=seed, quiet_s=rates.radar_s)
+        "bed", "床位雷达", "bedroom", _bed
     ),
     "gates": _serial(
         "gates", "人在雷达", "bedroom", lambda name, seed, rates: PresenceRadar(f"ld2410:{name}", seed=seed, every_s=_reports_s(rates)),

@@ -24,7 +24,7 @@ DENIED_AFTER_S = 3.0
 """The network throws a stopped card out a moment after the message."""
 HOME, DENIED = 1, 3
 _K = OccurrenceKind
-_SETTINGS = ("ATE0", "AT+CMEE=1", "AT+CLIP=1", "AT+CRC=1", "AT+CREG=2", "AT+CSMS=1", "AT+CMGF=0", "AT+CNMI=2,2,0,1,0")
+SETTINGS = ("ATE0", "AT+CMEE=1", "AT+CLIP=1", "AT+CRC=1", "AT+CREG=2", "AT+CSMS=1", "AT+CMGF=0", "AT+CNMI=2,2,0,1,0")
 
 
 class GsmModem:
@@ -33,7 +33,7 @@ class GsmModem:
     driver = "gsm_phone"
     wire = WireKind.SERIAL
     polls = (
-        *(Poll(command(text), 0.2 + 0.1 * n) for n, text in enumerate(_SETTINGS)),
+        *(Poll(command(text), 0.2 + 0.1 * n) for n, text in enumerate(SETTINGS)),
         Poll(command("AT+CSQ"), 2.0, 8.0),
         Poll(command("AT+CREG?"), 4.0, 30.0),
     )
