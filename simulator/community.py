@@ -22,6 +22,7 @@ from simulator.devices.sos_pendant import PendantHabits, SosPendant
 from simulator.devices.tracker import Tracker, TrackerHabits
 from simulator.devices.wristband import WatchHabits, Wristband
 from simulator.fixtures import FIXTURES, shared_by
+from simulator.homes import HOMES, bridges_of
 from simulator.members import DAILY, LIVELY, Installer, Member, Persona, Rates, Resident
 from simulator.places import Place
 
@@ -95,7 +96,7 @@ def build(
         people.append(person)
         for number, item in enumerate(person.persona.pack if pack is None else pack):
             members.append(INSTALL[item](person, n * 10 + number, dice.randrange(1 << 31), rates))
-    members += shared_by(members, seed=dice.randrange(1 << 31))
+    members += [*shared_by(members, seed=dice.randrange(1 << 31)), *bridges_of(members)]
     return Community(seed, tuple(people), tuple(members), make_plan or everyday)
 
 
@@ -283,5 +284,6 @@ INSTALL: dict[str, Installer] = {
     "xexun2": _tracker("xexun2", "86225303{:07d}"),
     "wristband_yx": _tracker("wristband", "35255701{:07d}", "wristband_yx"),
     **FIXTURES,
+    **HOMES,
 }
 """How each item of a pack is made."""

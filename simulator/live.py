@@ -18,6 +18,7 @@ from simulator.community import Community
 from simulator.devices.device import WireKind
 from simulator.errors import TargetError
 from simulator.faults.fault import Fault
+from simulator.members import adapters_of
 from simulator.own_gateway import RUN, OwnGateway
 from simulator.platform import CloudBroker, Platform
 from simulator.run import MqttTarget, RunReport, Targets, run_community, serial_lines
@@ -146,7 +147,7 @@ async def _radio(community: Community, stack: contextlib.AsyncExitStack, left_ou
         return None
     from simulator.wires.bluez import VirtualBluez
 
-    return await stack.enter_async_context(VirtualBluez())
+    return await stack.enter_async_context(VirtualBluez(adapters=list(adapters_of(community.members).values()) or ["hci0"]))
 
 
 async def _against(  # noqa: PLR0917 - what one run is made of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -35,7 +35,8 @@ class Resident:
 class Member:
     """A device and to whom it belongs. `item`: its name in the pack. `mac`: BLE address; `topics`: MQTT subscriptions.
 
-    `line`: name of the serial line that it shares with others; `through`: id of the device whose wire carries what it says.
+    `line`: name of the serial line that it shares with others; `through`: id of the device whose wire carries what it says;
+    `receivers`: the Bluetooth receivers among which it moves, neighbours adjoining.
     """
 
     device: Device
@@ -50,8 +51,15 @@ class Member:
     baud: int = 115200
     line: str = ""
     through: str = ""
+    receivers: tuple[str, ...] = ()
     is_known: bool = True
     """False: the device is not in the gateway's inventory; nothing that it says is anybody's."""
+
+
+def adapters_of(members: Iterable[Member]) -> dict[str, str]:
+    """The adapter of each Bluetooth receiver that devices move among; empty where one adapter hears everything."""
+    rooms = dict.fromkeys(room for member in members for room in member.receivers)
+    return {room: f"hci{number}" for number, room in enumerate(rooms)}
 
 
 class Rates(NamedTuple):

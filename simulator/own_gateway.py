@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from simulator.community import Community
 from simulator.devices.device import WireKind
 from simulator.errors import SimulatorError
-from simulator.members import Member
+from simulator.members import Member, adapters_of
 from simulator.run import MqttTarget, Targets, link_name
 
 RUN = (sys.executable, "-m", "gateway.cli", "run")
@@ -57,6 +57,7 @@ class OwnGateway:
         self.ports = {driver: free_port() for driver in sorted({row["driver"] for row in self._rows if row["wire"] == "tcp"})}
         self.udp_ports = {driver: free_port() for driver in sorted({row["driver"] for row in self._rows if row["wire"] == "udp"})}
         self._lines = list(_lines(community))
+        self._adapters = adapters_of(community.members)
         self._broker, self._language, self._ble, self._extra = broker, language, ble, extra
         self._upstream = upstream
         self._environment = {**os.environ, **(environment or {})}
@@ -184,14 +185,35 @@ class OwnGateway:
         for line in self._lines:
             text += f'[[serial]]\nport = "{self.folder / "serial" / line.name}"\ndriver = "{line.driver}"\ndevice = "{line.name}"\n'
             text += f"baud = {line.baud}\n"
-        air = sorted({row["driver"] for row in self._rows if row["wire"] == "ble"})
-        if self._ble and air:
-            text += f"[[ble]]\ndrivers = {json.dumps(air)}\n"
+        if self._ble:
+            text += _air(self._rows, self._adapters)
         host, port = self.upstream
         text += f'[[uplink]]\nname = "city"\nhost = "{host}"\nport = {port}\nversion = "3.1.1"\n'
         if self._upstream is None:
             text += 'user = "gateway"\npassword_file = "data/secrets/mqtt-gateway"\n'
         return text + self._extra
+
+
+def _air(rows: Sequence[dict[str, Any]], adapters: dict[str, str]) -> str:
+    """One section for each receiver. What a badge means stands in the settings: its address says nothing."""
+    found = [row for row in rows if row["wire"] == "ble"]
+    drivers = sorted({row["driver"] for row in found})
+    if not drivers:
+        return ""
+    text = ""
+    badges = [row["options"] for row in found if "badges" in row["options"]]
+    for room, adapter in (adapters or {"": ""}).items():
+        text += f"[[ble]]\ndrivers = {json.dumps(drivers)}\n" + (f'adapter = "{adapter}"\nroom = "{room}"\n' if room else "")
+        if badges:
+            text += "[ble.options.ble_badge]\n"
+            text += "".join(f"{name} = {value}\n" for name, value in badges[0].items() if name != "badges")
+            lines = [line for options in badges for line in options["badges"]]
+            text += "badges = [" + ", ".join(_inline(line) for line in lines) + "]\n"
+    return text
+
+
+def _inline(table: dict[str, Any]) -> str:
+    return "{" + ", ".join(f"{key} = {json.dumps(value)}" for key, value in table.items()) + "}"
 
 
 class _Line(NamedTuple):

@@ -19,7 +19,7 @@ from simulator.community import Community
 from simulator.devices.device import WireKind
 from simulator.errors import TargetError
 from simulator.faults.fault import Fault
-from simulator.members import Member
+from simulator.members import Member, adapters_of
 from simulator.stage import Actor, Stage
 from simulator.truth import Truth
 from simulator.wires.air import AirWire, Radio
@@ -119,9 +119,10 @@ async def run_community(
     faults = faults or {}
     if lines is None and targets.serial is not None:
         lines = serial_lines(community, targets.serial)
+    adapters = adapters_of(community.members)
     for member in sorted(community.members, key=lambda member: bool(member.through)):
         carrier = stage.actors.get(member.through)
-        wire = Through(carrier.relay) if carrier else (lines or {}).get(member.device.id) or wire_for(member, targets, clock)
+        wire = Through(carrier.relay) if carrier else (lines or {}).get(member.device.id) or wire_for(member, targets, clock, adapters)
         if wire is None:
             report.skipped.append(member.device.id)
             continue
@@ -139,8 +140,8 @@ async def run_community(
     return report
 
 
-def wire_for(member: Member, targets: Targets, clock: Clock) -> Wire | None:
-    """The wire of a device that has one of its own and no serial line; None without a target for it."""
+def wire_for(member: Member, targets: Targets, clock: Clock, adapters: Mapping[str, str] | None = None) -> Wire | None:
+    """The wire of a device that has one of its own and no serial line; None without a target for it. `adapters` by receiver."""
     device = member.device
     if device.wire is WireKind.TCP and (address := _address(targets.tcp, device.driver)):
         return TcpWire(*address, clock=clock, seed=member.seed)
@@ -150,10 +151,12 @@ def wire_for(member: Member, targets: Targets, clock: Clock) -> Wire | None:
         to = targets.mqtt
         name = f"sim-{device.id.replace(':', '-')}"
         return MqttWire(
-            to.host, to.port, user=to.user, password=to.password, client_id=name, topics=member.topics, clock=clock, seed=member.seed
-        )
+            to.host, to.port, user=to.user, password=to.password, client_id=name, topics=member.topics, clock=clock, seed=member.seed,
+            retained=getattr(device, "retained", ()),
+        )  # fmt: skip
     if device.wire is WireKind.BLE and targets.bluez is not None:
-        return AirWire(targets.bluez, member.mac, rssi_dbm=-50 - member.seed % 30)
+        services = getattr(device, "services", None)
+        return AirWire(targets.bluez, member.mac, rssi_dbm=-50 - member.seed % 30, adapters=adapters, services=services)
     return None
 
 

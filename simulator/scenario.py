@@ -75,10 +75,10 @@ MOST_RESIDENTS = 20_000
 PLANS: dict[str, Callable[[Community], Iterator[Happening]]] = {"none": lambda community: iter(()), "everyday": everyday, "demo": demo_day}
 RATES = {"daily": DAILY, "lively": LIVELY, "sparse": SPARSE}
 VERBS = (
-    "active", "alive", "battery_low", "bed_in", "bed_out", "breath_back", "breath_stop", "co", "dead", "door_close", "door_open", "enter",
-    "fall", "fault", "fault_gone", "fire", "fire_gone", "gas", "gas_gone", "get_up", "heat", "heat_gone", "leak", "leak_gone", "leave",
-    "medical", "message", "modem_restart", "money_back", "motion", "no_motion", "out_of_money", "power_back", "power_cut", "reset",
-    "service", "sim_in", "sim_out", "smoke", "smoke_gone", "sos", "sos_cancel", "still", "take_off", "walk",
+    "active", "alive", "answers", "battery_low", "bed_in", "bed_out", "breath_back", "breath_stop", "co", "dead", "door_close", "door_open",
+    "enter", "fall", "fault", "fault_gone", "fire", "fire_gone", "gas", "gas_gone", "get_up", "heat", "heat_gone", "leak", "leak_gone",
+    "leave", "measure", "medical", "message", "modem_restart", "money_back", "motion", "no_motion", "out_of_money", "power_back",
+    "power_cut", "reset", "service", "sim_in", "sim_out", "smoke", "smoke_gone", "sos", "sos_cancel", "still", "take_off", "walk",
 )  # fmt: skip
 EXPECTED = ("missed", "false", "late", "duplicates", "out_of_order", "wrong_person", "found", "told", "quiet")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")

@@ -29,10 +29,13 @@ from simulator.faults.fault import Fault
 from simulator.members import Member
 from simulator.stage import Sent, play
 from simulator.truth import Entry, Score, Scorer, Truth
+from simulator.wires.on_air import read
 
 REPLAY = (sys.executable, "-m", "gateway.cli", "replay")
 DEVICE_COLUMNS = ("device", "driver", "subject", "name", "place", "wire", "options")
 PEOPLE_COLUMNS = ("subject", "tags", "language", "home")
+ON_AIR = {"service": "service_uuid", "company": "manufacturer_id", "value": "characteristic"}
+"""Keys of a capture by what the bytes are."""
 LAST_LINE = 2000
 """How much of the gateway's complaint is shown."""
 CHUNK_BYTES = 1 << 16
@@ -213,8 +216,13 @@ def _writer(member: Member) -> Callable[[Sent], bytes]:
         head += f',"address":"{member.mac}"'
 
         def heard(sent: Sent) -> bytes:
-            uuid = _quoted(sent.parcel.to).decode()
-            return f'{head},"received":"{rfc3339(sent.at_ms)}","uuid":{uuid},"frame":"{sent.parcel.data.hex()}"}}\n'.encode()
+            to = read(sent.parcel.to)
+            if to.kind not in ON_AIR:
+                # An advertisement that only asks to be connected, and the end of a connection: in virtual time nobody connects.
+                return b""
+            what = f'"{ON_AIR[to.kind]}":' + (str(int(to.number, 16)) if to.kind == "company" else f'"{to.number}"')
+            where = f',"receiver":{_quoted(to.receiver).decode()},"rssi":{to.rssi_dbm}' if to.rssi_dbm is not None else ""
+            return f'{head},"received":"{rfc3339(sent.at_ms)}",{what}{where},"frame":"{sent.parcel.data.hex()}"}}\n'.encode()
 
         return heard
 

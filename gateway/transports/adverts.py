@@ -38,6 +38,9 @@ class AdvertRouter:
         self._shared = [
             (driver, make(driver, options[driver.info.name], None)) for driver in map(registry.load, drivers) if driver.info.name in options
         ]
+        for _, session in self._shared:
+            # It serves all badges and never becomes the session of the first that is heard.
+            session.shared = True
         shared = {driver.info.name for driver, _ in self._shared}
         self._pipeline = pipeline
         self._inventory = inventory

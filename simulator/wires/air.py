@@ -87,14 +87,15 @@ class AirWire:
         return True
 
     async def _say(self, to: OnAir, data: bytes) -> None:
-        adapter = self._adapters.get(to.receiver, "")
+        adapter = self._adapters.get(to.receiver)
+        where: dict[str, Any] = {"adapter": adapter} if adapter else {}
         rssi = self._rssi_dbm if to.rssi_dbm is None else to.rssi_dbm
         if to.kind == "service":
-            await self._radio.advertise(self._mac, {to.number: data}, rssi, adapter=adapter)
+            await self._radio.advertise(self._mac, {to.number: data}, rssi, **where)
         elif to.kind == "company":
-            await self._radio.advertise(self._mac, rssi=rssi, manufacturer_data={int(to.number, 16): data}, adapter=adapter)
+            await self._radio.advertise(self._mac, rssi=rssi, manufacturer_data={int(to.number, 16): data}, **where)
         elif to.kind == "uuids":
-            await self._radio.advertise(self._mac, rssi=rssi, service_uuids=[to.number], adapter=adapter)
+            await self._radio.advertise(self._mac, rssi=rssi, service_uuids=[to.number], **where)
         elif to.kind == "value":
             await self._radio.notify(self._mac, to.number, data)
         elif to.kind == "hangup":

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 import aiomqtt
 
@@ -19,7 +20,7 @@ ACK_S = 10.0
 
 
 class MqttWire:
-    """One client. `topics`: subscriptions for what comes down. `retain`: publish with the retain flag."""
+    """One client. `topics`: subscriptions for what comes down. `retained`: patterns of the topics that are published with that flag."""
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class MqttWire:
         topics: Sequence[str] = (),
         clock: Clock | None = None,
         seed: int = 0,
+        retained: Sequence[str] = (),
     ) -> None:
         self.stats = WireStats()
         self._host, self._port = host, port
@@ -40,6 +42,7 @@ class MqttWire:
         self._topics = tuple(topics)
         self._clock = clock or RealClock()
         self._random = random.Random(seed)
+        self._retained = tuple(retained)
         self._outbox: deque[tuple[str, bytes]] = deque()
         self._filled = asyncio.Event()
 
@@ -106,7 +109,8 @@ class MqttWire:
             while self._outbox:
                 head = self._outbox[0]
                 # Returns after the broker's PUBACK; after an error the message stays at the head of the outbox.
-                await client.publish(head[0], head[1], qos=1)
+                is_kept = any(fnmatchcase(head[0], pattern) for pattern in self._retained)
+                await client.publish(head[0], head[1], qos=1, retain=is_kept)
                 if self._outbox and self._outbox[0] is head:
                     self._outbox.popleft()
                 self.stats.took(head[1])
