@@ -58,7 +58,7 @@ def _reports_s(rates: Rates) -> float:
 
 
 def _bed(name: str, seed: int, rates: Rates) -> Device:
-    return BedRadar(f"micradar:{name}", seed=seed, quiet_s=rates.radar_s, vital_s=min(3 * rates.moves_s, 60.0))
+    return BedRadar(f"micradar:{name}", seed=seed, quiet_s=min(rates.radar_s, 60.0), vital_s=min(3 * rates.moves_s, 60.0))
 
 
 def _winsen(profile: str) -> Make:
