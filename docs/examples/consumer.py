@@ -5,8 +5,8 @@
 The gateway's uplink has `ack = "application"`. Rules of the contract that this file shows (docs/upstream.md):
 - An event may arrive twice; (source, id) tells. It is stored before it is acknowledged.
 - Sequences are contiguous per source and storeepoch; backlog arrives beside fresh events, so a gap is normal for a while.
-- `upto` is the last number below the first gap. A gap that stays for GAP_S is named in `missing` and comes again.
-- A `loss` event says which numbers will never come. A new `storeepoch` means that numbers start over.
+- `upto` is the last number below the first gap. A gap that stays for GAP_S is named in `missing` until it is filled or told as gone.
+- A `loss` event, and a `gone` message after a question, say which numbers will never come. A new `storeepoch` starts numbers over.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from typing import Any
 import aiomqtt
 
 GAP_S = 3.0
-ASK_TIMES = 5
 MOST_NAMED = 500
 TICK_S = 0.2
 SOURCE = re.compile(r"^/anhu/([A-Za-z0-9_-]{1,64})/gw/([A-Za-z0-9_-]{1,64})/(alarm|state|telemetry)$")
@@ -37,7 +36,6 @@ class Lane:
         self.above: set[int] = set()
         self.acknowledged = -1
         self.gap_since: float | None = None
-        self.asked = 0
 
     def add(self, *numbers: int) -> None:
         """These have arrived, or will never come."""
@@ -47,7 +45,7 @@ class Lane:
             self.upto += 1
             self.above.discard(self.upto)
         if self.upto != before:
-            self.gap_since, self.asked = None, 0
+            self.gap_since = None
 
     def missing(self) -> list[list[int]]:
         """Ranges between what has arrived."""
@@ -79,7 +77,7 @@ class Consumer:
         while True:
             try:
                 async with aiomqtt.Client(host, port, identifier="anhu-consumer", clean_session=False, **options) as client:
-                    await client.subscribe("anhu/v1/+/+/evt/+", qos=1)
+                    await client.subscribe([("anhu/v1/+/+/evt/+", 1), ("anhu/v1/+/+/gone", 1)])
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._listen(client))
                         group.create_task(self._acknowledge(client))
@@ -88,7 +86,12 @@ class Consumer:
 
     async def _listen(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
-            self.take(bytes(message.payload))  # type: ignore[arg-type]  # aiomqtt gives bytes for what a broker sent
+            topic, payload = str(message.topic), bytes(message.payload)  # type: ignore[arg-type]  # aiomqtt gives bytes for what a broker sent
+            if topic.endswith("/gone"):
+                _, _, tenant, gateway, _ = topic.split("/")
+                self.take_gone(f"/anhu/{tenant}/gw/{gateway}", payload)
+            else:
+                self.take(payload)
         raise aiomqtt.MqttError("the broker has ended the connection")
 
     def take(self, payload: bytes) -> None:
@@ -103,9 +106,7 @@ class Consumer:
         fresh = self._db.execute("INSERT OR IGNORE INTO event VALUES (?,?,?,?,?)", values).rowcount
         lost = (event.get("data") or {}).get("body", {}).get("lost")
         if fresh and lost:
-            other = source.rsplit("/", 1)[0] + "/" + lost["lane"]
-            self._db.execute("INSERT INTO gone VALUES (?,?,?,?)", (other, epoch, lost["first"], lost["last"]))
-            self.lane(other, epoch).add(*range(lost["first"], lost["last"] + 1))
+            self._give_up(source.rsplit("/", 1)[0] + "/" + lost["lane"], epoch, lost["first"], lost["last"])
         self._db.commit()
         lane.add(number)
         if fresh:
@@ -114,6 +115,17 @@ class Consumer:
             self.doubles += 1
             # It came again because our acknowledgement did not arrive: say it once more.
             lane.acknowledged = -1
+
+    def take_gone(self, gateway: str, payload: bytes) -> None:
+        """The gateway does not hold these numbers any more."""
+        told = json.loads(payload)
+        for first, last in told["ranges"]:
+            self._give_up(f"{gateway}/{told['lane']}", told["storeepoch"], first, last)
+        self._db.commit()
+
+    def _give_up(self, source: str, epoch: str, first: int, last: int) -> None:
+        self._db.execute("INSERT INTO gone VALUES (?,?,?,?)", (source, epoch, first, last))
+        self.lane(source, epoch).add(*range(first, last + 1))
 
     def lane(self, source: str, epoch: str) -> Lane:
         """The lane of a source, as far as the database knows it."""
@@ -146,10 +158,7 @@ class Consumer:
                 lane.gap_since = now_s
             elif now_s - lane.gap_since > GAP_S:
                 body |= {"upto": gaps[-1][1], "missing": gaps}
-                lane.gap_since, lane.asked = now_s, lane.asked + 1
-                if lane.asked > ASK_TIMES:
-                    # The gateway has them no longer (history that was kept for another platform): go on without.
-                    lane.add(*range(gaps[0][0], gaps[0][1] + 1))
+                lane.gap_since = now_s
             if "missing" in body or lane.upto != lane.acknowledged:
                 lane.acknowledged = lane.upto
                 out.append((f"anhu/v1/{match[1]}/{match[2]}/ack", json.dumps(body)))

@@ -10,7 +10,7 @@ from drivers.events import EventDocument
 from drivers.vocabulary import OCCURRENCES, QUANTITIES, VERBS, Lane
 from gateway import __version__
 from gateway.uplinks.envelope import CONTRACT, DATA_SCHEMA
-from gateway.uplinks.messages import Ack, Answer, Birth, CommandData, Desired, Health, RegistryChunk, Reported
+from gateway.uplinks.messages import Ack, Answer, Birth, CommandData, Desired, Gone, Health, RegistryChunk, Reported
 from protocols.cloud.cloudevents import CONTENT_TYPE
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -20,6 +20,7 @@ _TIME = {"type": "string", "format": "date-time"}
 _MESSAGES: dict[str, Any] = {
     "event": EventDocument,
     "ack": Ack,
+    "gone": Gone,
     "answer": Answer,
     "birth": Birth,
     "health": Health,
@@ -96,6 +97,7 @@ _CHANNELS: tuple[tuple[str, str, str, str, str], ...] = (
     ("birth", "birth", "send", "birth", 'Retained, QoS 1. The will on this topic is {"online": false}.'),
     ("registry", "registry", "send", "registry", "A full snapshot in parts after every connect and every assignment."),
     ("health", "health", "send", "health", "Once a minute, QoS 0."),
+    ("gone", "gone", "send", "gone", "Numbers that an acknowledgement named as missing and that will never come."),
     ("results", "cmd/res", "send", "answer", "Where commands stand."),
     ("reported", "registry/reported", "send", "reported", "Retained. The version of the assignments in force."),
     ("acknowledgements", "ack", "receive", "ack", "For uplinks with ack = application."),

@@ -148,3 +148,23 @@ def join(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
         nearest = gaps.index(min(gaps))
         out[nearest : nearest + 2] = [(out[nearest][0], out[nearest + 1][1])]
     return out
+
+
+def common(ranges: list[tuple[int, int]], others: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What is in both; each sorted and without overlaps.
+
+    >>> common([(1, 5), (8, 9)], [(4, 8), (20, 30)])
+    [(4, 5), (8, 8)]
+    """
+    found = [(max(a, first), min(b, last)) for a, b in ranges for first, last in others]
+    return [(first, last) for first, last in found if first <= last]
+
+
+def without(ranges: list[tuple[int, int]], span: tuple[int, int]) -> list[tuple[int, int]]:
+    """`ranges` less one span.
+
+    >>> without([(1, 5), (8, 9)], (4, 8))
+    [(1, 3), (9, 9)]
+    """
+    pieces = [piece for a, b in ranges for piece in ((a, min(b, span[0] - 1)), (max(a, span[1] + 1), b))]
+    return [(first, last) for first, last in pieces if first <= last]

@@ -26,6 +26,14 @@ class Ack(msgspec.Struct):
     """Where given and not the gateway's, the acknowledgement speaks of another database and is refused."""
 
 
+class Gone(msgspec.Struct):
+    """Gateway to platform, topic `gone`: numbers that an acknowledgement named as missing and that are not to be had (any more)."""
+
+    lane: Lane
+    ranges: list[tuple[int, int]]
+    storeepoch: str
+
+
 class Birth(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Gateway to platform, retained on topic `birth`; the will on the same topic is `{"online": false}`."""
 
@@ -134,5 +142,6 @@ class Health(msgspec.Struct, kw_only=True):
 
 
 __all__ = [
-    "Ack", "Answer", "Assignment", "Birth", "CommandData", "Desired", "DeviceRow", "Health", "RegistryChunk", "RegistryHead", "Reported",
+    "Ack", "Answer", "Assignment", "Birth", "CommandData", "Desired", "DeviceRow", "Gone", "Health", "RegistryChunk", "RegistryHead",
+    "Reported",
 ]  # fmt: skip

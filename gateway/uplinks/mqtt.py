@@ -5,6 +5,7 @@
     {root}/registry                    snapshot in parts        {root}/registry/desired   assignments of the platform
     {root}/health                      once a minute, QoS 0     {root}/registry/reported  retained: the version in force
     {root}/ack                         {"lane","upto","missing"} from the platform (ack = "application")
+    {root}/gone                        numbers that it named as missing and will never get
 
 with root = anhu/v1/{tenant}/{gateway}. Alarms go first, outside the window of the others. The window is sized in time: at most
 `WINDOW_S` of the measured throughput is under way, so that an alarm never waits behind more than that.
@@ -28,7 +29,7 @@ from gateway.registry import Registry
 from gateway.settings import UplinkSection
 from gateway.store.contract import Batch, Row
 from gateway.uplinks.envelope import CONTRACT, Wrapper
-from gateway.uplinks.messages import Ack, Answer, Birth, Health
+from gateway.uplinks.messages import Ack, Answer, Birth, Gone, Health
 from gateway.uplinks.pump import Pump
 from protocols.cloud import cloudevents
 from protocols.errors import LocalProtocolError, RemoteProtocolError
@@ -71,6 +72,7 @@ class MqttUplink:
         self._taken = 0
         self._recent: deque[tuple[float, int]] = deque(maxlen=64)
         self._tasks: set[asyncio.Task[None]] = set()
+        pump.on_gone = self._tell_gone
 
     @property
     def connected(self) -> bool:
@@ -219,6 +221,10 @@ class MqttUplink:
             wrong = self.pump.acknowledge(ack, self._wrapper.epoch)
         if wrong:
             structlog.get_logger().warning("acknowledgement refused", uplink=self.pump.name, why=wrong[:200])
+
+    def _tell_gone(self, lane: Lane, ranges: list[tuple[int, int]]) -> None:
+        if self.link is not None:
+            self.link.publish(f"{self._root}/gone", msgspec.json.encode(Gone(lane, ranges, self._wrapper.epoch)), qos=1)
 
     async def _assign(self, payload: bytes) -> None:
         assert self.link is not None

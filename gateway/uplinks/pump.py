@@ -5,20 +5,21 @@ it, the platform has not said so yet) or in `give_back`. The cursor is written w
 after a kill a few rows are sent twice, none is skipped.
 
 Application acknowledgement. Rows that the platform has not acknowledged in time go out again: alarms after `alarm_ack_s`, others after
-`REPEAT_S`, then after twice as long each time. A platform that never acknowledges holds at most `MOST_AWAITING` rows per lane in memory.
+`REPEAT_S`, then after twice as long each time; the pauses start over when the link comes back or the platform speaks after a silence.
+A platform that never acknowledges holds at most `MOST_AWAITING` rows per lane in memory. Numbers that it asks for and that are not to
+be had are told by `on_gone`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import Callable
 
 from drivers.vocabulary import Lane
 from gateway.metrics import Histogram
 from gateway.settings import UplinkSection
 from gateway.store.contract import LANES, Row, Stage, Store
-from gateway.uplinks.feed import LaneFeed
+from gateway.uplinks.feed import LaneFeed, common, join, without
 from gateway.uplinks.messages import Ack
 
 PAGE_ROWS = 500
@@ -48,15 +49,19 @@ class Pump:
         self.latency = {lane: Histogram() for lane in LANES}
         self.on_done: list[Callable[[str, str], None]] = []
         """Heard with (uplink, event id) for each alarm that the platform has."""
+        self.on_gone: Callable[[Lane, list[tuple[int, int]]], None] = lambda lane, ranges: None
+        """Heard with the ranges that the platform has asked for and will never get."""
         self.lanes = [lane for lane in LANES if lane.value in settings.lanes]
         self.feeds: dict[Lane, LaneFeed] = {}
         self.news = asyncio.Event()
         self._store = store
         self._wall_ms = wall_ms
         self._subjects = [f'"subject":"{subject}"'.encode() for subject in settings.subjects]
-        self._awaited: dict[Lane, dict[int, Row]] = {lane: {} for lane in LANES}
-        self._due: list[tuple[float, int, Lane, int]] = []
+        self._awaited: dict[Lane, dict[int, tuple[Row, float]]] = {lane: {} for lane in LANES}
+        """Rows that the platform has not acknowledged, and when they go out again."""
         self._tries: dict[tuple[Lane, int], int] = {}
+        self._asked: dict[Lane, list[tuple[int, int]]] = {lane: [] for lane in LANES}
+        self._heard_s = float("-inf")
         self._unsettled = False
         self._orderly_until = dict.fromkeys(LANES, float("inf"))
 
@@ -82,6 +87,10 @@ class Pump:
         self._orderly_until = {lane: now + ORDERLY_S[lane] for lane in LANES}
         for lane, feed in self.feeds.items():
             feed.set_aside(self._store.high(lane))
+        if Lane.ALARM in self.feeds:
+            # A broker that died may have taken them with it; the platform drops doubles.
+            self._forget_awaiting(Lane.ALARM, sorted(self.feeds[Lane.ALARM].awaiting))
+        self._start_over(now)
         self._unsettled = True
 
     async def settle_often(self) -> None:
@@ -122,7 +131,9 @@ class Pump:
                 return None
             # An alarm never waits for acknowledgements of older ones: those go back into the backlog instead.
             self._forget_awaiting(lane, sorted(feed.awaiting)[: MOST_AWAITING // 2])
-        feed.shed(self._store.low(lane))
+        low = self._store.low(lane)
+        feed.shed(low)
+        self._tell_gone(lane, [(1, low - 1)])
         orderly = asyncio.get_running_loop().time() < self._orderly_until[lane]
         span, backlog = feed.plan(self._store.high(lane), min(room, PAGE_ROWS), orderly=orderly)
         if span is None:
@@ -136,9 +147,15 @@ class Pump:
         wanted = [row for row in rows if self._wanted(row)]
         if len(wanted) != span[1] - span[0] + 1:
             left = {row.seq for row in wanted}
-            feed.skip(seq for seq in range(span[0], span[1] + 1) if seq not in left)
+            gone = [seq for seq in range(span[0], span[1] + 1) if seq not in left]
+            feed.skip(gone)
             self.skipped += len(rows) - len(wanted)
             self._unsettled = True
+            if self._asked[lane]:
+                # A page has fewer gaps than `join` keeps apart.
+                self._tell_gone(lane, join([(seq, seq) for seq in gone]))
+        if self._asked[lane]:
+            self._asked[lane] = without(self._asked[lane], span)
         return wanted, backlog
 
     def published(self, lane: Lane, row: Row) -> None:
@@ -175,10 +192,16 @@ class Pump:
         if wrong:
             self.acks_refused += 1
             return wrong
+        now = asyncio.get_running_loop().time()
+        if now - self._heard_s > REPEAT_S:
+            self._start_over(now)
+        self._heard_s = now
         awaited = self._awaited[ack.lane]
         feed = self.feeds[ack.lane]
+        if ack.missing:
+            self._asked[ack.lane] = common(feed.missing, [(1, ack.upto)])
         for seq in [seq for seq in awaited if seq not in feed.awaiting]:
-            row = awaited.pop(seq)
+            row, _ = awaited.pop(seq)
             self._tries.pop((ack.lane, seq), None)
             if not any(first <= seq <= last for first, last in feed.missing):
                 self._delivered(ack.lane, row)
@@ -213,25 +236,38 @@ class Pump:
 
     # --- application acknowledgement -----------------------------------------------------------------------------------------
 
+    def _tell_gone(self, lane: Lane, ranges: list[tuple[int, int]]) -> None:
+        gone = common(self._asked[lane], ranges)
+        if gone:
+            for span in gone:
+                self._asked[lane] = without(self._asked[lane], span)
+            self.on_gone(lane, gone)
+
     def _await(self, lane: Lane, row: Row) -> None:
-        self._awaited[lane][row.seq] = row
-        tries = self._tries.get((lane, row.seq), 0)
-        first = self.settings.alarm_ack_s if lane is Lane.ALARM else REPEAT_S
-        wait = min(first * (1 << min(tries, 12)), max(LONGEST_REPEAT_S, first))
-        heapq.heappush(self._due, (asyncio.get_running_loop().time() + wait, len(self._due), lane, row.seq))
+        first = self._first_wait(lane)
+        wait = min(first * (1 << min(self._tries.get((lane, row.seq), 0), 12)), max(LONGEST_REPEAT_S, first))
+        self._awaited[lane][row.seq] = (row, asyncio.get_running_loop().time() + wait)
+
+    def _first_wait(self, lane: Lane) -> float:
+        return self.settings.alarm_ack_s if lane is Lane.ALARM else REPEAT_S
+
+    def _start_over(self, now: float) -> None:
+        """The platform may hear us again: nothing waits longer than it would have the first time."""
+        self._tries.clear()
+        for lane, awaited in self._awaited.items():
+            latest = now + self._first_wait(lane)
+            self._awaited[lane] = {seq: (row, min(due, latest)) for seq, (row, due) in awaited.items()}
 
     def _repeat_overdue(self) -> None:
         now = asyncio.get_running_loop().time()
-        late: dict[Lane, list[int]] = {}
-        while self._due and self._due[0][0] <= now:
-            _, _, lane, seq = heapq.heappop(self._due)
-            if seq in self.feeds[lane].awaiting:
-                late.setdefault(lane, []).append(seq)
+        for lane, awaited in self._awaited.items():
+            late = [seq for seq, (_, due) in awaited.items() if due <= now]
+            for seq in late:
                 self._tries[lane, seq] = self._tries.get((lane, seq), 0) + 1
-        for lane, seqs in late.items():
-            self.repeated += len(seqs)
-            self._forget_awaiting(lane, sorted(seqs))
-            self.news.set()
+            if late:
+                self.repeated += len(late)
+                self._forget_awaiting(lane, sorted(late))
+                self.news.set()
 
     def _forget_awaiting(self, lane: Lane, seqs: list[int]) -> None:
         self.feeds[lane].overdue(seqs)

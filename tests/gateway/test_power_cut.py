@@ -108,7 +108,7 @@ def end(life: Life, disk: Disk) -> None:
     life.log.unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("cuts", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cuts", [3, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 async def test_nothing_acknowledged_is_lost_when_the_power_fails(tmp_path: Path, cuts: int) -> None:
     need_rig()
     dice = random.Random(SEED + cuts)

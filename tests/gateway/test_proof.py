@@ -65,10 +65,10 @@ class Watch:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 writer.write(b"[3G*8800000015*0002*LK]")
-                await asyncio.wait_for(reader.readuntil(b"]"), 5)
+                await self._answer(reader)
                 while True:
                     writer.write(alarm(self.acknowledged))
-                    while not (await asyncio.wait_for(reader.readuntil(b"]"), 5)).endswith(b"*AL]"):
+                    while not (await self._answer(reader)).endswith(b"*AL]"):
                         pass
                     self.acknowledged += 1
                     await asyncio.sleep(0.01)
@@ -77,6 +77,11 @@ class Watch:
             finally:
                 if writer is not None:
                     writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
+        # Not wait_for: up to Python 3.11 it swallows a cancellation that meets an answer.
+        async with asyncio.timeout(5):
+            return await reader.readuntil(b"]")
 
 
 QUICK = [("gateway", "up", 2), ("broker", "down", 2), ("both", "flapping", 4), ("nothing", "flapping", 4), ("twice_while_away", "up", 2)]
@@ -213,7 +218,7 @@ class Rows:
 async def test_a_consumer_that_drops_doubles_and_reorders_acknowledgements(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     module = example()
-    module.GAP_S, module.ASK_TIMES = 0.0, 1_000_000
+    module.GAP_S = 0.0
     async with opened(tmp_path, commit_ms=1) as store:
         rows = Rows(store)
         consumer = module.Consumer(str(tmp_path / "platform.db"))

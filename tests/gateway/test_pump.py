@@ -5,23 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from drivers.vocabulary import Lane
+from drivers.vocabulary import Lane, OccurrenceKind
 from gateway.settings import UplinkSection
-from gateway.store.contract import Batch
+from gateway.store.contract import Batch, Trim
 from gateway.uplinks import pump as pumps
+from gateway.uplinks.messages import Ack
 from gateway.uplinks.pump import Pump
 from tests.gateway.store_tools import events, opened
 
 
-async def send(pump: Pump, room: int = 20) -> tuple[list[int], bool]:
-    """The next rows of the state lane to their end: sequence numbers, and whether they are a replay."""
-    taken = await pump.take(Lane.STATE, room)
+async def send(pump: Pump, room: int = 20, *, lane: Lane = Lane.STATE) -> tuple[list[int], bool]:
+    """The next rows of a lane, all taken by the broker: sequence numbers, and whether they are a replay."""
+    taken = await pump.take(lane, room)
     assert taken is not None
     for row in taken[0]:
-        pump.published(Lane.STATE, row)
-        pump.done(Lane.STATE, row)
+        pump.published(lane, row)
+        pump.done(lane, row)
     return [row.seq for row in taken[0]], taken[1]
 
 
@@ -66,3 +68,59 @@ async def test_rows_that_could_not_be_sent_go_first_when_they_can(tmp_path: Path
             pump.give_back(Lane.STATE, taken[0])
         pump.link_back()
         assert (await send(pump))[0] == list(range(1, 21))
+
+
+def told_gone(pump: Pump) -> list[list[tuple[int, int]]]:
+    said: list[list[tuple[int, int]]] = []
+    pump.on_gone = lambda lane, ranges: said.append(ranges)
+    return said
+
+
+async def test_a_platform_that_acknowledged_and_forgot_gets_what_is_left_and_is_told_what_is_not(tmp_path: Path) -> None:
+    erased = [msgspec.structs.replace(event, subject="r-2") for event in events(10, start=50)]
+    async with opened(tmp_path, commit_ms=1) as store:
+        pump = Pump(UplinkSection(name="city", host="x", ack="application"), store, lambda: 0)
+        said = told_gone(pump)
+        await store.append(Batch(events=[*events(50), *erased, *events(40, start=60)]))
+        pump.start()
+        pump.link_back()
+        while pump.has_more(Lane.STATE):
+            await send(pump, 50)
+        assert pump.acknowledge(Ack(Lane.STATE, 100), store.epoch) == ""
+        assert pump.waiting()["state"] == 0
+        await store.append(Batch(trims=[Trim(Lane.STATE, 1, 30)], urgent=True))
+        await store.erase("r-2", [], 0)
+        assert pump.acknowledge(Ack(Lane.STATE, 100, [(1, 70)]), store.epoch) == ""
+        seen: list[int] = []
+        while pump.has_more(Lane.STATE):
+            seen += (await send(pump, 50))[0]
+        assert seen == [*range(31, 51), *range(61, 71)]
+        assert said == [[(1, 30)], [(51, 60)]]
+
+
+async def test_what_an_uplink_does_not_want_is_told_as_gone_when_it_is_asked_for(tmp_path: Path) -> None:
+    async with opened(tmp_path, commit_ms=1) as store:
+        pump = Pump(UplinkSection(name="city", host="x", ack="application", kinds=["sos"]), store, lambda: 0)
+        said = told_gone(pump)
+        await store.append(Batch(events=events(10)))
+        pump.start()
+        pump.link_back()
+        assert (await send(pump, 50))[0] == []
+        assert said == []
+        pump.feeds[Lane.STATE].sent_high = 10
+        pump.acknowledge(Ack(Lane.STATE, 10, [(4, 6)]), store.epoch)
+        await send(pump, 50)
+        assert said == [[(4, 6)]]
+
+
+async def test_alarms_that_no_platform_acknowledged_go_again_at_once_when_the_link_is_back(tmp_path: Path) -> None:
+    async with opened(tmp_path, commit_ms=1) as store:
+        pump = Pump(UplinkSection(name="city", host="x", ack="application", alarm_ack_s=3600), store, lambda: 0)
+        await store.append(Batch(events=events(3, OccurrenceKind.SOS)))
+        pump.start()
+        pump.link_back()
+        assert (await send(pump, lane=Lane.ALARM))[0] == [1, 2, 3]
+        assert await pump.take(Lane.ALARM, 10) is None
+        pump.link_lost()
+        pump.link_back()
+        assert (await send(pump, lane=Lane.ALARM))[0] == [1, 2, 3]
