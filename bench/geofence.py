@@ -2,7 +2,9 @@
 
 The days come from the shared tool (`tools/geofence_days.py`, folder by ANHU_SHARED or beside the checkout), the fixes go through the
 real rule as position events, and the tool's own scoring judges. `notice` counts every GEOFENCE_EXIT, `alarm` those told as an alarm.
-Third argument `real`: the trips follow pieces of the recorded walk. Seeds 1000..1299 were used to choose the constants, no others.
+With `real` the trips follow pieces of the recorded walk. A third number repeats that many times, each with days of its own, and prints
+how the figures are spread: `python bench/geofence.py 100 40000 20`. The constants were chosen on seeds 1000..1299, 3000..3074 and
+20000..20799.
 """
 
 from __future__ import annotations
@@ -179,7 +181,44 @@ def measure(count: int = 200, seed: int = 5000, *, is_real: bool = False) -> dic
     }
 
 
+MEASURES = ("missed_of_detectable", "delay_s_p50", "delay_s_p90", "oracle_s_p90", "false_exits_per_24h")
+
+
+def spread(count: int, seed: int, runs: int, *, is_real: bool = False) -> dict[str, Any]:
+    """Least, median, highest tenth and worst of each figure over several runs, and all days together."""
+    import numpy as np
+
+    days = tool()
+    if days is None:
+        return {"skipped": f"{SHARED / 'tools' / 'geofence_days.py'} is absent: set ANHU_SHARED to the shared folder"}
+    walked = legs(days) if is_real else None
+    rows: dict[str, list[dict[str, float]]] = {"notice": [], "alarm": []}
+    for run in range(runs):
+        seen = Days()
+        kept = [days.make_day(seed + run * count + number, walked) for number in range(count)]
+        for day in kept:
+            seen.run(day)
+        for name, least in (("notice", Severity.WARNING), ("alarm", Severity.ALARM)):
+            rows[name].append(days.score(seen.detector(least), kept))
+    found: dict[str, Any] = {"days": count * runs, "runs": runs, "seed": seed, "real_walks": is_real}
+    for name, scores in rows.items():
+        found[name] = {
+            what: {
+                "mean": round(float(np.mean(values)), 4),
+                **{label: round(float(np.percentile(values, rank)), 4) for label, rank in RANKS},
+            }
+            for what in MEASURES
+            if (values := [score[what] for score in scores])
+        }
+    return found
+
+
+RANKS = (("least", 0), ("median", 50), ("p90", 90), ("worst", 100))
+
+
 if __name__ == "__main__":
     arguments = sys.argv[1:]
     numbers = [int(text) for text in arguments if text.isdigit()]
-    print(json.dumps(measure(*numbers[:2], is_real="real" in arguments), indent=1))
+    is_walked = "real" in arguments
+    result = spread(*numbers[:3], is_real=is_walked) if len(numbers) > 2 else measure(*numbers[:2], is_real=is_walked)
+    print(json.dumps(result, indent=1))

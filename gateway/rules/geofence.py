@@ -51,8 +51,8 @@ class GeofenceRule:
     settings = (
         Setting("fence", [], "", "fences of a person, see fences.py", kind=list[Fence], check=fence_faults),
         Setting("area", [], "", "fences for everyone in a site or group, besides their own", kind=list[Fence], check=fence_faults),
-        Setting("notice_p", 0.90, "", "certainty for a notice", "measured: bench/geofence.py", low=0.5, high=0.999),
-        Setting("alarm_p", 0.98, "", "certainty for an alarm", "measured: bench/geofence.py", low=0.5, high=0.999),
+        Setting("notice_p", 0.88, "", "certainty for a notice", "measured: bench/geofence.py", low=0.5, high=0.999),
+        Setting("alarm_p", 0.985, "", "certainty for an alarm", "measured: bench/geofence.py", low=0.5, high=0.999),
         Setting("return_p", 0.30, "", "certainty of being out below which the person is back", low=0.05, high=0.5),
         Setting("late_min", 10, "min", "a fix that arrives later than this is history, not a live alarm", low=1, high=120),
         Setting("missed_reports", 3, "", "missed reports after which whereabouts are unknown; 0 = never told", low=0, high=100),
@@ -151,7 +151,8 @@ class GeofenceRule:
             if fences.allowed and area.sign > 0:
                 allowed = [other.beyond_m(lat, lon) for other in fences.allowed if other.is_active(at_ms, _holidays(context))]
                 beyond_m = min([beyond_m, *allowed])
-            watch.p = belief.believe(watch.p, beyond_m, found)
+            watch.p = belief.believe(watch.p, beyond_m, found, watch.beyond_m)
+            watch.beyond_m = beyond_m
             worst = max(worst, watch.p)
             self._follow(state, area, watch, found, context, decision=decision, beyond_m=beyond_m, is_history=is_history)
             _keep(state, area.name, watch)

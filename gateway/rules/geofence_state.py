@@ -20,30 +20,43 @@ from drivers.vocabulary import Source
 from gateway.rules.contract import RuleState
 
 HOUR_S = 3600.0
-GO_MOVING_S, GO_RESTING_S, GO_S = 0.35 * HOUR_S, 6.5 * HOUR_S, 4.0 * HOUR_S
-"""Mean time until somebody inside goes out: while the wristband reports movement (now or with the fix before), rest, or no speed."""
-BACK_S = 4.4 * HOUR_S
+GO_WALKING_S, GO_MOVING_S, GO_RESTING_S, GO_S = 0.18 * HOUR_S, 0.24 * HOUR_S, 6.9 * HOUR_S, 3.65 * HOUR_S
+"""Mean time until somebody inside goes out: while the wristband reports movement with two fixes running, with one of the last two,
+rest, or no speed."""
+BACK_S = 2.6 * HOUR_S
 """Mean time until somebody outside is back, for beliefs without news."""
-FLOOR, CEILING, FIRST = 0.016, 0.999, 0.05
+FLOOR, CEILING, FIRST = 0.013, 0.999, 0.05
 """Bounds of the belief and its start: a person may be out from the first fix on."""
-WRONG, WRONG_JUMP, WRONG_REST, WRONG_WIFI, WRONG_CELL = 0.0014, 0.015, 0.0064, 0.005, 0.65
-JUMP_MPS, REST_JUMP_M, REST_KMH = 0.96, 230.0, 0.63 * 3.6
-LEAST_M, LEAST_WIFI_M, LEAST_CELL_M, NO_ACCURACY_M = 6.0, 25.0, 1200.0, 20.0
-GOOD_M = 6.0
+WRONG, WRONG_JUMP, WRONG_REST, WRONG_WIFI, WRONG_CELL = 0.0032, 0.022, 0.0073, 0.0061, 0.73
+JUMP_MPS, REST_JUMP_M, REST_KMH = 0.9, 204.0, 0.63 * 3.6
+LEAST_M, LEAST_WIFI_M, LEAST_CELL_M, NO_ACCURACY_M = 5.3, 20.0, 1200.0, 20.0
+WIFI_SHARE = 0.56
+"""Error across a border as a share of the radius that a Wi-Fi fix claims."""
+AHEAD_M = 4.8
+"""Who walks away from a border has got farther since the fix was taken."""
+GOOD_M = 6.2
 """Fixes that claim better are taken as independent of one another."""
-DRIFT_S, DRIFT_MOVING_S = 270.0, 9.0
+DRIFT_S, DRIFT_MOVING_S = 276.0, 5.0
 """Correlation time of the errors of poor fixes."""
-SPREAD_UP, SPREAD_DOWN, SPREAD_LOW, SPREAD_HIGH, SPREAD_STEP = 0.12, 0.0125, 1.0, 3.6, 9.0
-ANCHOR_STEP = 0.1
+SPREAD_UP, SPREAD_DOWN, SPREAD_LOW, SPREAD_HIGH, SPREAD_STEP = 0.073, 0.0085, 0.65, 5.5, 8.0
+SPREAD_LEAST_M = 6.0
+"""Claims better than this are not held against a device when the spread is learnt."""
+ANCHOR_STEP = 0.073
 _M_PER_DEG = 111_195.0
 _GNSS, _CELL, _NONE = Source.GNSS, Source.CELL, Source.NONE
 """Members as names of the module: looking one up in its class costs more than the comparison."""
 _SQRT2 = sqrt(2.0)
 
 
+INSIDE_M = -1e6
+"""Well inside: where nobody looks at the metres."""
+
+
 class Watch(msgspec.Struct, omit_defaults=True):
-    """One fence: belief `p`, `level` told (0 none, 1 notice, 2 alarm), id of the event that opened it, metres beyond the border
-    when last told and least since, fix time (ms) until which WAS_OUTSIDE has been told. Flags: told as accompanied, late, staying."""
+    """One fence: belief `p`, `level` told (0 none, 1 notice, 2 alarm), id of the event that opened it, metres beyond the border when
+    last told and least since, fix time (ms) until which WAS_OUTSIDE has been told. Flags: told as accompanied, late, staying, in peril.
+    `beyond_m` at the last fix.
+    """
 
     p: float = FLOOR
     level: int = 0
@@ -55,6 +68,7 @@ class Watch(msgspec.Struct, omit_defaults=True):
     is_late: bool = False
     is_dwelling: bool = False
     is_weak: bool = False
+    beyond_m: float = INSIDE_M
 
 
 class GeofenceState(RuleState):
@@ -62,8 +76,9 @@ class GeofenceState(RuleState):
 
     `fix_ms` time of the newest fix taken, with the event and device that brought it; `seen_ms` steady time of it. `lat`, `lon`
     (WGS-84), `gnss_ms`, `was_moving` of the last satellite fix. `anchor_*` where the wristband rests, `spread` squared ratio of real
-    to claimed error there. `gap_ms` longest usual silence, `offset_ms` clock error of the device with the evidence for it. `unknown`
-    fence whose whereabouts are told as unknown. `escort_ms`, `live_ms` steady times: accompanied until, live mode asked at.
+    to claimed error there; `in_doubt`: somewhere it may be out, and nothing is learnt. `gap_ms` longest usual silence, `offset_ms`
+    clock error of the device with the evidence for it. `unknown` fence whose whereabouts are told as unknown. `escort_ms`, `live_ms`
+    steady times: accompanied until, live mode asked at.
     """
 
     fix_ms: int = 0
@@ -77,6 +92,7 @@ class GeofenceState(RuleState):
     anchor_lat: float = 0.0
     anchor_lon: float = 0.0
     has_anchor: bool = False
+    in_doubt: bool = False
     spread: float = 1.0
     gap_ms: int = 0
     offset_ms: int = 0
@@ -90,7 +106,7 @@ class GeofenceState(RuleState):
 
 class Evidence:
     """What one fix is worth: error `sigma_m`, chance `wrong`, time in which its error drifts (0: independent), pace of the wearer;
-    `is_going`: moving now or with the fix before."""
+    `is_going`: moving now or with the fix before; `is_walking`: both."""
 
     is_moving = False
     is_resting = False
@@ -98,6 +114,7 @@ class Evidence:
     wrong = WRONG
     drift_s = 0.0
     is_going = False
+    is_walking = False
 
     def __init__(self, source: Source, span_s: float) -> None:
         self.source = source
@@ -121,13 +138,14 @@ def weigh(state: GeofenceState, body: Position, lat: float, lon: float, *, at_ms
         _weigh_gnss(state, found, claimed_m or NO_ACCURACY_M, (lat, lon, scale), at_ms)
         state.was_moving = found.is_moving
         found.is_going = was_moving or found.is_moving
+        found.is_walking = was_moving and found.is_moving
         return found
     found.is_going = was_moving
     found.drift_s = DRIFT_S
     if source is _CELL or source is _NONE:
         found.sigma_m, found.wrong = max(LEAST_CELL_M, claimed_m or 0.0), WRONG_CELL
     else:
-        found.sigma_m, found.wrong = max(LEAST_WIFI_M, claimed_m or 50.0), WRONG_WIFI
+        found.sigma_m, found.wrong = max(LEAST_WIFI_M, WIFI_SHARE * (claimed_m or 50.0)), WRONG_WIFI
     return found
 
 
@@ -146,10 +164,10 @@ def _weigh_gnss(state: GeofenceState, found: Evidence, claimed_m: float, place: 
         found.sigma_m = sigma_m
     if claimed_m > GOOD_M:
         found.drift_s = DRIFT_MOVING_S if found.is_moving else DRIFT_S
-    if state.has_anchor and not found.is_moving:
+    if state.has_anchor and not found.is_moving and not state.in_doubt:
         east, north = lon - state.anchor_lon, (lat - state.anchor_lat) * _M_PER_DEG
         east = (east if -180.0 < east < 180.0 else wrapped(east)) * scale
-        least_m = claimed_m if claimed_m > LEAST_M else LEAST_M
+        least_m = claimed_m if claimed_m > SPREAD_LEAST_M else SPREAD_LEAST_M
         ratio = (east * east + north * north) / (2.0 * least_m * least_m)
         if ratio > spread:
             state.spread = min(spread + SPREAD_UP * (min(ratio, SPREAD_STEP) - spread), SPREAD_HIGH)
@@ -162,7 +180,8 @@ def rest(state: GeofenceState, found: Evidence, lat: float, lon: float, worst: f
     """Move the place of rest; `worst` is the highest belief of all fences: in doubt nothing is learnt."""
     if found.source is _CELL:
         return
-    if worst >= 0.2:
+    state.in_doubt = worst >= 0.2
+    if state.in_doubt:
         if found.is_moving or worst > 0.9:
             state.has_anchor = False
         return
@@ -178,10 +197,12 @@ def rest(state: GeofenceState, found: Evidence, lat: float, lon: float, worst: f
         state.anchor_lon = wrapped(state.anchor_lon + step * wrapped(east))
 
 
-def believe(p: float, beyond_m: float, found: Evidence) -> float:
-    """The belief after a fix `beyond_m` metres on the wrong side (negative: on the right one)."""
-    go_s = GO_MOVING_S if found.is_going else GO_RESTING_S if found.is_resting else GO_S
+def believe(p: float, beyond_m: float, found: Evidence, before_m: float = INSIDE_M) -> float:
+    """The belief after a fix `beyond_m` metres on the wrong side (negative: on the right one), `before_m` at the fix before."""
+    go_s = GO_WALKING_S if found.is_walking else GO_MOVING_S if found.is_going else GO_RESTING_S if found.is_resting else GO_S
     p += (1.0 - p) * (1.0 - exp(-found.span_s / go_s)) - p * (1.0 - exp(-found.span_s / BACK_S))
+    if found.is_moving and beyond_m > before_m:
+        beyond_m += AHEAD_M
     out = 0.5 * erfc(-beyond_m / (found.sigma_m * _SQRT2))
     right, blind = 1.0 - found.wrong, found.wrong / 2.0
     weight = 1.0 - exp(-found.span_s / found.drift_s) if found.drift_s else 1.0
