@@ -52,7 +52,7 @@ class StoreSection(_Section):
     """The database, the durability point of everything."""
 
     commit_ms: Annotated[Positive, "events wait at most so long for company in one commit; alarms never wait"] = 20.0
-    commit_rows: Annotated[int, Meta(ge=1, le=100_000), "a commit is due at so many rows"] = 1000
+    commit_rows: Annotated[int, Meta(ge=1, le=100_000), "a commit is due at so many rows"] = 128
     keep_days: Annotated[Positive, "history that is kept after delivery"] = 90.0
     max_mb: Annotated[
         Positive, "cap of the database; delivered history goes first, then the oldest undelivered telemetry, alarms never"

@@ -30,7 +30,7 @@ from drivers.vocabulary import Lane
 from gateway.errors import StoreError
 from gateway.metrics import Histogram
 from gateway.settings import StoreSection
-from gateway.store import erasing, recovery
+from gateway.store import erasing, many, recovery
 from gateway.store.contract import LANES, Batch, CommandRow, Cursor, Row, Shed, Stage
 from gateway.store.opening import connect, migrate
 
@@ -38,6 +38,8 @@ TAIL_ROWS = 5000
 """Just-committed rows kept in memory per lane, so that a healthy uplink never reads the database."""
 RETRY_S = (0.2, 1.0, 5.0)
 """Waits after a failed commit; the last one repeats. Nothing is acknowledged meanwhile."""
+MOST_IN_COMMIT = 2000
+"""Rows of one commit: what has gathered while the disk was busy with the last one goes together."""
 SETTLE_S = 1.0
 """A cursor alone waits so long for a commit to go with."""
 HIGH_WATER_ROWS = 20_000
@@ -175,7 +177,7 @@ class SqliteStore:
     def _take_group(self) -> list[tuple[Batch, asyncio.Future[None]]]:
         group = []
         rows = 0
-        while self._waiting and rows < self._settings.commit_rows * 2:
+        while self._waiting and rows < MOST_IN_COMMIT:
             item = self._waiting.popleft()
             group.append(item)
             rows += item[0].rows
@@ -255,14 +257,14 @@ class SqliteStore:
         db.execute("BEGIN IMMEDIATE")
         try:
             for lane, rows in fresh.items():
-                db.executemany(f"INSERT INTO {lane.value} VALUES (?,?,?,?,?)", rows)  # noqa: S608 - lane is an enum
+                many.insert(db, f"INSERT INTO {lane.value}", rows)
             for batch in batches:
                 self._write_rest(batch)
             if cursors:
                 values = [(name, lane.value, c.next, msgspec.json.encode(c.missing).decode()) for name, lane, c in cursors]
                 db.executemany("INSERT OR REPLACE INTO cursor VALUES (?,?,?,?)", values)
             if stages:
-                db.executemany("INSERT OR IGNORE INTO trace VALUES (?,?,?)", stages)
+                many.insert(db, "INSERT OR IGNORE INTO trace", stages)
             if self._clock is not None:
                 now = self._clock()
                 db.execute("INSERT OR REPLACE INTO meta VALUES ('steady', ?)", (f"{now.s:.3f} {now.ms}",))
@@ -287,12 +289,9 @@ class SqliteStore:
                 batch.discovered,
             )
         if batch.driver_states:
-            db.executemany("INSERT OR REPLACE INTO driver_state VALUES (?,?)", batch.driver_states)
-        for rule, key, state in batch.rule_states:
-            if state is None:
-                db.execute("DELETE FROM rule_state WHERE rule=? AND key=?", (rule, key))
-            else:
-                db.execute("INSERT OR REPLACE INTO rule_state VALUES (?,?,?)", (rule, key, state))
+            many.insert(db, "INSERT OR REPLACE INTO driver_state", batch.driver_states)
+        if batch.rule_states:
+            self._write_rule_states(batch.rule_states)
         if batch.commands:
             db.executemany("INSERT OR REPLACE INTO command VALUES (?,?,?,?,?,?,?,?,?,?)", batch.commands)
         if batch.dead:
@@ -300,6 +299,13 @@ class SqliteStore:
         if batch.desired:
             db.executemany("INSERT OR REPLACE INTO desired VALUES (?,?,?,?)", batch.desired)
         self._write_trims(batch)
+
+    def _write_rule_states(self, states: list[tuple[str, str, bytes | None]]) -> None:
+        last = {(rule, key): state for rule, key, state in states}
+        gone = [place for place, state in last.items() if state is None]
+        if gone:
+            self._db.executemany("DELETE FROM rule_state WHERE rule=? AND key=?", gone)
+        many.insert(self._db, "INSERT OR REPLACE INTO rule_state", [(*place, state) for place, state in last.items() if state is not None])
 
     def _write_trims(self, batch: Batch) -> None:
         db = self._db

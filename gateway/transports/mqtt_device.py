@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 HANDSHAKE_S, UNFINISHED_S, IDLE_S = 10.0, 30.0, 1800.0
 LONGEST_KEEPALIVE_S = 1800
-READ_BYTES = 32 * 1024
+READ_BYTES = 8 * 1024
 RECEIVE_MAXIMUM = 1000
 MOST_OWED = 2000
 """3.1.1 has no receive maximum: a device with so many messages under way is not read until we have caught up."""
