@@ -276,14 +276,18 @@ class BleBadge:
     def _end_silent(self, part: Frame, device: str, badge: Badge, output: Output) -> None:
         """Ends of what the silence of a badge until now means."""
         silent, person = part.received.s - badge.rooms.seen_s, badge.row.person
-        if badge.rooms.room is not None and silent >= self._expiry_s:
+        if silent < self._expiry_s or silent == math.inf:
+            return
+        # What ended, ended when the badge was heard last; that it has ended is known only now.
+        heard = msgspec.structs.replace(part, received=_earlier(part.received, silent))
+        if badge.rooms.room is not None:
             before = badge.rooms.leave().before
             self._moved = True
             gone = Occurrence(kind=OccurrenceKind.PRESENCE, state=State.END, place=before or None, person=person)
-            output.events.append(part.event(device, gone))
+            output.events.append(heard.event(device, gone))
         if badge.is_visiting and silent >= self._visit_end_s:
             badge.is_visiting, self._moved = False, True
-            output.events.append(part.event(device, Occurrence(kind=OccurrenceKind.SERVICE_VISIT, state=State.END, person=person)))
+            output.events.append(heard.event(device, Occurrence(kind=OccurrenceKind.SERVICE_VISIT, state=State.END, person=person)))
 
     def _telemetry(self, part: Frame, device: str, badge: Badge, found: Telemetry, output: Output) -> None:
         now_s = part.received.s
@@ -347,6 +351,10 @@ def _blocks(frame: Frame) -> list[tuple[int | None, bytes]]:
 
 def _is_eddystone(uuid: str) -> bool:
     return uuid.lower() in (beacon.EDDYSTONE_UUID, "feaa")
+
+
+def _earlier(now: Instant, seconds: float) -> Instant:
+    return Instant(now.ms - round(seconds * 1000), now.s - seconds)
 
 
 def _identity(found: Beacon) -> str:

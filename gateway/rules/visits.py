@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from drivers.events import Event, Occurrence
-from drivers.vocabulary import OccurrenceKind, Severity, State
+from drivers.vocabulary import OccurrenceKind, Severity, State, TimeQuality
 from gateway.rules.contract import Context, Decision, RuleState, Setting, Topic, of_person
 from gateway.rules.schedule import DAY_MS, HOUR_MS, MINUTE_MS
 
@@ -53,7 +53,9 @@ class VisitsRule:
         badge = body.person or event.device
         decision = Decision()
         if badge in state.open:
-            decision.add(self._end(state, badge, context, is_lost=body.state is not State.END))
+            # A badge is missed minutes after it has gone: the visit ended at the event's time, not now.
+            lag_ms = event.received_ms - event.at_ms if event.time_quality is TimeQuality.RECEIVED else 0
+            decision.add(self._end(state, badge, context, is_lost=body.state is not State.END, lag_ms=lag_ms))
         if body.state is State.START and len(state.open) < MAX_VISITORS:
             state.open[badge] = Visit(context.steady_ms, event.id)
             state.timers[f"long|{badge}"] = context.steady_ms + int(context.settings["long_h"] * HOUR_MS)
@@ -79,12 +81,12 @@ class VisitsRule:
                 state.timers["every"] = context.steady_ms + max(context.settings["every_d"], 1) * DAY_MS
         return decision
 
-    def _end(self, state: VisitsState, badge: str, context: Context, *, is_lost: bool) -> Decision:
+    def _end(self, state: VisitsState, badge: str, context: Context, *, is_lost: bool, lag_ms: int) -> Decision:
         visit = state.open.pop(badge)
         state.timers.pop(f"long|{badge}", None)
         now = context.steady_ms
         state.ended = [at for at in state.ended if at > now - 30 * DAY_MS][-99:] + [now]
-        minutes = (now - visit.since_ms) / MINUTE_MS
+        minutes = max(now - lag_ms - visit.since_ms, 0) / MINUTE_MS
         is_short = minutes < context.settings["short_min"] and not is_lost
         word = "end not seen" if is_lost else "short" if is_short else "done"
         numbers = {"visit_min": minutes, "visits_30d": float(len(state.ended))}

@@ -110,6 +110,15 @@ def test_a_visit_has_a_beginning_an_end_and_no_gaps() -> None:
     assert driver.wake(at(900)).wake_s is None
 
 
+def test_an_end_is_told_with_the_time_at_which_the_badge_was_heard_last() -> None:
+    driver = BleBadge({"badges": [STAFF], "expiry_s": 30, "visit_end_s": 120}, None)
+    driver.receive(heard(3, "hall", 0, major=2))
+    last = driver.receive(heard(3, "hall", 60, major=2))
+    assert last.wake_s is not None
+    ends = [event for s in (95, 185) for event in driver.wake(at(s)).events]
+    assert [event.at_ms for event in ends] == [at(60).ms, at(60).ms]
+
+
 def test_a_visit_that_ended_while_the_gateway_was_off_is_ended() -> None:
     before = BleBadge({"badges": [STAFF]}, None)
     before.receive(heard(3, "hall", 0, major=2))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 
+from drivers.events import epoch_ms
 from protocols.mqtt.zigbee2mqtt import read_devices
 from simulator.clock import Moment
 from simulator.community import Community, build
@@ -16,8 +18,9 @@ from simulator.devices.health_device import HealthDevice
 from simulator.devices.zigbee import SENSES, ZigbeeBridge, ZigbeeSensor
 from simulator.live import run_live
 from simulator.members import LIVELY
-from simulator.truth import Score
-from simulator.virtual import run_virtual
+from simulator.scenario import read
+from simulator.truth import Entry, Score
+from simulator.virtual import Listener, run_virtual
 from tests.conftest import need
 
 T0 = 1795336212000
@@ -83,6 +86,31 @@ def test_the_gateway_sees_it_on_the_real_wire(driver: str, on_wires: Score) -> N
 
 def test_nothing_is_invented_late_or_told_of_somebody_else(on_wires: Score) -> None:
     assert on_wires.is_clean, on_wires.missed_entries + on_wires.false_entries
+
+
+class Visits(Listener):
+    """Moments at which visits began and ended: what was told, and the truth."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, int]] = []
+        self.true: list[tuple[str, str, int]] = []
+
+    def expect(self, entry: Entry) -> None:
+        if entry.fact.kind == "service_visit":
+            self.true.append((entry.fact.who, entry.fact.state, entry.at_ms))
+
+    def deliver(self, document: Mapping[str, Any], delivered_ms: int) -> None:
+        body = document["body"]
+        if body.get("kind") == "service_visit" and "cause" not in document:
+            self.told.append((body["person"], "end" if body["state"] == "end" else "begin", epoch_ms(document["at"])))
+
+
+def test_who_came_and_from_when_to_when_is_told_to_the_second() -> None:
+    scenario, heard = read("badge-visits"), Visits()
+    run_virtual(scenario.community(), seconds=scenario.duration_s, start_ms=scenario.start_ms, hear=heard)
+    assert [row[:2] for row in heard.told] == [row[:2] for row in heard.true]
+    assert len(heard.true) == 6
+    assert all(abs(told[2] - true[2]) <= 5000 for told, true in zip(heard.told, heard.true, strict=True)), heard.told
 
 
 def bridge() -> ZigbeeBridge:
