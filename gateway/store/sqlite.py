@@ -50,6 +50,10 @@ TRACE_ROWS = 50_000
 BOOTS_KEPT = 1000
 
 
+_Waiting = tuple[Batch, asyncio.Future[None], int]
+"""A batch, who waits for it, its rows."""
+
+
 class SqliteStore:
     """The database of one gateway. Use `await SqliteStore.open(...)`, then `await close()`."""
 
@@ -69,7 +73,7 @@ class SqliteStore:
         self._settings = settings
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="anhu-store")
         self._read_lock = threading.Lock()
-        self._waiting: deque[tuple[Batch, asyncio.Future[None]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._waiting_rows = 0
         self._timer: asyncio.TimerHandle | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -106,7 +110,7 @@ class SqliteStore:
         self._kick()
         if self._writer is not None:
             await asyncio.shield(self._writer)
-        for _, future in self._waiting:
+        for _, future, _ in self._waiting:
             future.cancel()
         await asyncio.get_running_loop().run_in_executor(self._executor, self._close)
         self._executor.shutdown()
@@ -126,8 +130,9 @@ class SqliteStore:
         """Resolves once the batch is on disk."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((batch, future))
-        self._waiting_rows += batch.rows
+        rows = batch.rows
+        self._waiting.append((batch, future, rows))
+        self._waiting_rows += rows
         if self._waiting_rows > HIGH_WATER_ROWS:
             self.has_room.clear()
         if batch.urgent or self._waiting_rows >= self._settings.commit_rows:
@@ -174,16 +179,16 @@ class SqliteStore:
         if self._waiting and self._timer is None:
             self._kick()
 
-    def _take_group(self) -> list[tuple[Batch, asyncio.Future[None]]]:
+    def _take_group(self) -> list[_Waiting]:
         group = []
         rows = 0
         while self._waiting and rows < MOST_IN_COMMIT:
             item = self._waiting.popleft()
             group.append(item)
-            rows += item[0].rows
+            rows += item[2]
         return group
 
-    async def _write_group(self, group: list[tuple[Batch, asyncio.Future[None]]]) -> None:
+    async def _write_group(self, group: list[_Waiting]) -> None:
         """Commit one group, however long the disk takes to come back."""
         loop = asyncio.get_running_loop()
         cursors = [(name, lane, self._cursors[name, lane]) for name, lane in self._unsettled]
@@ -193,7 +198,7 @@ class SqliteStore:
         while True:
             start = loop.time()
             try:
-                batches = [batch for batch, _ in group]
+                batches = [batch for batch, _, _ in group]
                 fresh = await loop.run_in_executor(self._executor, self._commit, batches, cursors, stages)
                 break
             except sqlite3.Error as error:
@@ -201,7 +206,7 @@ class SqliteStore:
                 if recovery.is_damaged(error):
                     self._note_damage()
                 if self._closed or self.damaged:
-                    for _, future in group:
+                    for _, future, _ in group:
                         future.cancel()
                     return
                 await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
@@ -212,13 +217,13 @@ class SqliteStore:
         self.commits += 1
         self.commit_s += loop.time() - start
         self.commit_times.observe(loop.time() - start)
-        self._waiting_rows -= sum(batch.rows for batch, _ in group)
+        self._waiting_rows -= sum(rows for _, _, rows in group)
         if self._waiting_rows < HIGH_WATER_ROWS // 2:
             self.has_room.set()
         for lane, rows in fresh.items():
             self._tails[lane].extend(rows)
             self._next[lane] = rows[-1].seq + 1
-        for batch, future in group:
+        for batch, future, _ in group:
             for trim in batch.trims:
                 self._low[trim.lane] = max(self._low[trim.lane], trim.last + 1)
             if not future.done():
