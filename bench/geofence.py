@@ -13,6 +13,7 @@ import importlib.util
 import json
 import math
 import os
+import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -116,8 +117,8 @@ class Days:
         return of
 
 
-def many_fences(people: int = 2000, fences: int = 10) -> dict[str, float]:
-    """Microseconds of the rule per position, for people with `fences` of their own each."""
+def many_fences(people: int = 1000, fences: int = 10) -> dict[str, float]:
+    """Microseconds per position, for people with `fences` of their own each: of the rule alone, and with the engine (state encoded)."""
     import random
 
     from gateway.rules.contract import Context
@@ -137,21 +138,31 @@ def many_fences(people: int = 2000, fences: int = 10) -> dict[str, float]:
         ]
         tables["person", f"r-{number}"] = {"geofence": {"fence": own}}
     settings = RuleSettings([rule], directory, tables)
+    engine = RuleEngine([rule], settings, directory)
     states = [rule.state_type() for _ in homes]
     contexts = [Context("geofence", f"r-{number}", settings.of("geofence", f"r-{number}"), directory) for number in range(people)]
-    spans: list[float] = []
-    for turn in range(6):
+    alone, whole = [], []
+    for turn in range(11):
         for number, (lat, lon) in enumerate(homes):
             body = Position(lat=lat + roll.gauss(0, 1e-4), lon=lon + roll.gauss(0, 1e-4), accuracy_m=8.0, speed_kmh=0.0)
             now_ms = MIDNIGHT_MS + turn * 60_000
             event = Event(device=f"watch:{number}", at_ms=now_ms, body=body, subject=f"r-{number}", received_ms=now_ms, id="x")
             context = contexts[number]
-            context.now, context.steady_ms, context.cause = Instant(now_ms, now_ms / 1000), now_ms, "x"
-            begin = time.perf_counter()
+            now = Instant(now_ms, now_ms / 1000)
+            context.now, context.steady_ms, context.given = now, now_ms, event
+            begin = time.perf_counter_ns()
             rule.apply(states[number], event, context)
-            spans.append(time.perf_counter() - begin)
-    warm = sorted(spans[people:])
-    return {"people": people, "fences": people * fences, "us_per_position": round(warm[len(warm) // 2] * 1e6, 2)}
+            middle = time.perf_counter_ns()
+            engine.apply([event], now)
+            if turn:
+                alone.append(middle - begin)
+                whole.append(time.perf_counter_ns() - middle)
+    return {
+        "people": people,
+        "fences": people * fences,
+        "us_per_position": round(statistics.median(alone) / 1000, 2),
+        "us_per_position_with_engine": round(statistics.median(whole) / 1000, 2),
+    }
 
 
 def measure(count: int = 200, seed: int = 5000, *, is_real: bool = False) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from math import floor, inf
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -46,9 +47,9 @@ Point = tuple[float, float]
 MOST_POINTS = 2000
 DEEP_M = 600.0
 """So far on the allowed side of its border a fence learns nothing from a fix: even Wi-Fi and drift indoors do not reach it."""
-_CELL = 500.0
-_CELL_M = 160.0
-"""Plans are kept for cells of 1/500 degree; half their diagonal is below this."""
+_CELL = 1000.0
+_CELL_M = 80.0
+"""Plans are kept for cells of 1/1000 degree; half their diagonal is below this."""
 _MOST_CELLS = 64
 _FORMS: dict[str, tuple[str, ...]] = {"circle": ("centre", "radius_m"), "polygon": ("points",), "corridor": ("line", "width_m")}
 
@@ -174,12 +175,13 @@ def _in_range(points: Sequence[Point]) -> None:
 class Area:
     """A fence ready for use. `sign` turns the distance round for forbidden ones: positive is always where nobody should be."""
 
-    __slots__ = ("_begins_ms", "_ends_ms", "fence", "is_always", "name", "schedule", "shape", "sign", "zone")
+    __slots__ = ("_begins_ms", "_distance_m", "_ends_ms", "_margin_m", "fence", "is_always", "name", "schedule", "shape", "sign", "zone")
 
     def __init__(self, fence: Fence, zone: str) -> None:
         self.fence = fence
         self.name = fence.name
         self.shape = shape_of(fence)
+        self._distance_m, self._margin_m = self.shape.distance_m, fence.margin_m
         self.sign = -1.0 if fence.kind == "forbidden" else 1.0
         self.zone = fence.zone or zone
         self.schedule = tuple(fence.schedule)
@@ -189,7 +191,7 @@ class Area:
 
     def beyond_m(self, lat: float, lon: float) -> float:
         """Metres on the wrong side of the border (with its margin), negative where all is well."""
-        return self.sign * self.shape.distance_m(lat, lon) - self.fence.margin_m
+        return self.sign * self._distance_m(lat, lon) - self._margin_m
 
     def is_active(self, ms: int, holidays: tuple[str, ...] = ()) -> bool:
         """Whether the fence watches at a moment."""
@@ -205,9 +207,10 @@ class Area:
 
 
 class Plan(NamedTuple):
-    """What a fix in one cell concerns, and the metres of a degree of longitude there."""
+    """What a fix in one cell concerns: each area with the most that a place in the cell can lie beyond its border (infinite where the
+    area wants to see every fix), and the metres of a degree of longitude there."""
 
-    areas: tuple[Area, ...]
+    areas: tuple[tuple[Area, float], ...]
     scale: float
 
 
@@ -226,18 +229,20 @@ class FenceSet:
 
     def watched(self, lat: float, lon: float) -> Plan:
         """The fences that a fix here says something about; all others are far on the allowed side."""
-        cell = (int(lat * _CELL), int(lon * _CELL))
+        cell = (floor(lat * _CELL), floor(lon * _CELL))
         plan = self._plans.get(cell)
         if plan is None:
             if len(self._plans) >= _MOST_CELLS:
                 self._plans.clear()
-            plan = self._plans[cell] = Plan(self._near(lat, lon), scale_at(lat))
+            middle = (cell[0] + 0.5) / _CELL
+            plan = self._plans[cell] = Plan(self._near(middle, (cell[1] + 0.5) / _CELL), scale_at(middle))
         return plan
 
-    def _near(self, lat: float, lon: float) -> tuple[Area, ...]:
-        near = [*self._shared.near(lat, lon), *self._own]
-        limit_m = -DEEP_M - 2 * _CELL_M
-        return tuple(area for area in near if self.by_name[area.name] is area and area.beyond_m(lat, lon) > limit_m)
+    def _near(self, lat: float, lon: float) -> tuple[tuple[Area, float], ...]:
+        """For the middle of a cell, so that it does not matter which fix was the first there."""
+        near = [area for area in (*self._shared.near(lat, lon), *self._own) if self.by_name[area.name] is area]
+        found = [(area, area.beyond_m(lat, lon) + _CELL_M) for area in near]
+        return tuple((area, inf if area.fence.dwell_min else most_m) for area, most_m in found if most_m > -DEEP_M)
 
 
 class SharedAreas:

@@ -18,6 +18,8 @@ more often. Someone accompanied (event SUPPRESSED, detail `accompanied 3`, hours
 
 from __future__ import annotations
 
+from math import inf
+
 from drivers.api import Command, Verb
 from drivers.events import DeviceHealth, Event, Occurrence, Position
 from drivers.vocabulary import Datum, OccurrenceKind, Severity, Source, State, TimeQuality
@@ -123,31 +125,37 @@ class GeofenceRule:
     def _position(self, state: GeofenceState, event: Event, body: Position, context: Context, *, kept: Kept) -> Decision | None:
         if body.lat is None or body.lon is None or not body.valid:
             return UNCHANGED
-        lat, lon = (body.lat, body.lon) if body.datum is _WGS84 else to_wgs84(body.lat, body.lon, body.datum)
+        lat, lon = body.lat, body.lon
+        if body.datum is not _WGS84:
+            lat, lon = to_wgs84(lat, lon, body.datum)
         fences = kept.fences
-        at_ms, late_ms = _fix_time(state, event, body, context)
+        at_ms, late_ms = event.at_ms, context.now.ms - event.at_ms
+        if not 0 <= late_ms < FUTURE_MS or state.offset_ms or state.lag_count or event.time_quality in _UNTIMED:
+            at_ms, late_ms = _fix_time(state, event, body, context)
         is_history = late_ms > kept.late_ms
-        decision = Decision()
-        if is_history:
-            decision.add(self._history(state, event, body, context, place=(lat, lon)))
+        decision = self._history(state, event, body, context, place=(lat, lon)) if is_history else None
         if at_ms <= state.fix_ms:
             return decision
         if not is_history:
-            _heard(state, decision, context, kept=kept)
+            decision = _heard(state, context, kept=kept)
         plan, scale = fences.watched(lat, lon)
         found = belief.weigh(state, body, lat, lon, at_ms=at_ms, scale=scale)
         is_first = not state.fix_ms
         state.fix_ms, state.last, state.device = at_ms, event.id, event.device
-        if state.watches:
-            known = {area.name for area in plan}
-            plan = (*plan, *(fences.by_name[name] for name in state.watches if name not in known and name in fences.by_name))
-        worst = belief.FLOOR
-        for area in plan:
+        watches = state.watches
+        if watches:
+            known = {area.name for area, _ in plan}
+            plan = (*plan, *((fences.by_name[name], inf) for name in watches if name not in known and name in fences.by_name))
+        worst, nothing_m = belief.FLOOR, -4.0 * found.sigma_m
+        for area, most_m in plan:
+            watch = watches.get(area.name) if watches else None
+            if watch is None and most_m < nothing_m:
+                continue
             beyond_m = area.beyond_m(lat, lon)
-            watch = state.watches.get(area.name)
-            if watch is None and beyond_m < -4.0 * found.sigma_m and not area.fence.dwell_min:
+            if watch is None and beyond_m < nothing_m and not area.fence.dwell_min:
                 continue
             watch = watch or Watch(belief.FIRST if is_first else belief.FLOOR)
+            decision = decision or Decision()
             if fences.allowed and area.sign > 0:
                 allowed = [other.beyond_m(lat, lon) for other in fences.allowed if other.is_active(at_ms, _holidays(context))]
                 beyond_m = min([beyond_m, *allowed])
@@ -158,6 +166,7 @@ class GeofenceRule:
             _keep(state, area.name, watch)
         belief.rest(state, found, lat, lon, worst)
         if worst > kept.return_p and not is_history:
+            decision = decision or Decision()
             decision.commands += _live(state, event, context)
         return decision
 
@@ -348,7 +357,7 @@ class GeofenceRule:
             return None
         decision = Decision()
         at_ms = event.at_ms + state.offset_ms
-        for area in self._fences(context).watched(*place).areas:
+        for area, _ in self._fences(context).watched(*place).areas:
             beyond_m = area.beyond_m(*place)
             watch = state.watches.get(area.name) or Watch()
             is_clear = beyond_m > max(30.0, 2.0 * (body.accuracy_m or belief.NO_ACCURACY_M))
@@ -394,18 +403,20 @@ class GeofenceRule:
         return decision
 
 
-def _heard(state: GeofenceState, decision: Decision, context: Context, *, kept: Kept) -> None:
+def _heard(state: GeofenceState, context: Context, *, kept: Kept) -> Decision | None:
     """A usable fix has come: learn the usual silence, take back what was told of an earlier one."""
     now = context.steady_ms
     if state.seen_ms and now - state.seen_ms > state.gap_ms:
         state.gap_ms = min(now - state.seen_ms, HOUR_MS)
     state.seen_ms = now
-    if state.unknown:
-        why = context.why(settings=("missed_reports",))
-        decision.events.append(context.event(Occurrence(kind=_K.GEOFENCE_UNKNOWN, state=State.END, place=state.unknown, explain=why)))
-        state.unknown = ""
     if kept.missed and "unknown" not in state.timers:
         state.timers["unknown"] = now + kept.unknown_ms
+    if not state.unknown:
+        return None
+    why = context.why(settings=("missed_reports",))
+    told = Occurrence(kind=_K.GEOFENCE_UNKNOWN, state=State.END, place=state.unknown, explain=why)
+    state.unknown = ""
+    return Decision([context.event(told)])
 
 
 def _fix_time(state: GeofenceState, event: Event, body: Position, context: Context) -> tuple[int, int]:
@@ -414,8 +425,6 @@ def _fix_time(state: GeofenceState, event: Event, body: Position, context: Conte
     lag_ms = now_ms - event.at_ms
     if event.time_quality in _UNTIMED or lag_ms < -FUTURE_MS:
         return now_ms, 0
-    if 0 <= lag_ms < FUTURE_MS and not state.offset_ms and not state.lag_count:
-        return event.at_ms, lag_ms
     is_apart = context.steady_ms - state.seen_ms >= 30_000
     if not body.stored and is_apart:
         is_same = abs(lag_ms - state.lag_ms) < 30_000 and lag_ms > FUTURE_MS

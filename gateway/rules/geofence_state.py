@@ -104,21 +104,19 @@ class GeofenceState(RuleState):
     watches: dict[str, Watch] = {}
 
 
-class Evidence:
+class Evidence(msgspec.Struct):
     """What one fix is worth: error `sigma_m`, chance `wrong`, time in which its error drifts (0: independent), pace of the wearer;
     `is_going`: moving now or with the fix before; `is_walking`: both."""
 
-    is_moving = False
-    is_resting = False
-    sigma_m = LEAST_M
-    wrong = WRONG
-    drift_s = 0.0
-    is_going = False
-    is_walking = False
-
-    def __init__(self, source: Source, span_s: float) -> None:
-        self.source = source
-        self.span_s = span_s
+    source: Source
+    span_s: float
+    is_moving: bool = False
+    is_resting: bool = False
+    sigma_m: float = LEAST_M
+    wrong: float = WRONG
+    drift_s: float = 0.0
+    is_going: bool = False
+    is_walking: bool = False
 
 
 def weigh(state: GeofenceState, body: Position, lat: float, lon: float, *, at_ms: int, scale: float) -> Evidence:

@@ -87,6 +87,10 @@ class Plane:
             east += 360.0
         return east * (self._east + north * (self._east1 + north * self._east2)), north * (self._north + north * self._north1)
 
+    def terms(self) -> tuple[float, float, float, float, float, float, float]:
+        """Latitude and longitude of the origin, and the factors of `xy`."""
+        return self.lat, self.lon, self._east, self._east1, self._east2, self._north, self._north1
+
     def geo(self, x: float, y: float) -> LatLon:
         """Degrees of a point of the plane."""
         north = y / self._north
@@ -99,18 +103,24 @@ class Plane:
 class Circle:
     """All places within a radius."""
 
-    __slots__ = ("_plane", "lat", "lon", "reach_m")
+    __slots__ = ("_terms", "lat", "lon", "reach_m")
 
     def __init__(self, lat: float, lon: float, radius_m: float) -> None:
         if not 0.0 < radius_m <= LARGEST_M:
             raise GeometryError(f"radius of 0..{LARGEST_M:g} m, got {radius_m:g}")
-        self._plane = _plane_for(lat, lon, radius_m)
+        self._terms = _plane_for(lat, lon, radius_m).terms()
         self.lat, self.lon, self.reach_m = lat, lon, radius_m
 
     def distance_m(self, lat: float, lon: float) -> float:
         """Metres to the border, negative inside."""
-        x, y = self._plane.xy(lat, lon)
-        return hypot(x, y) - self.reach_m
+        # `Plane.xy`, written out: each position pays it for each circle near it.
+        at_lat, at_lon, east, east1, east2, north, north1 = self._terms
+        y, x = lat - at_lat, lon - at_lon
+        if x > 180.0:
+            x -= 360.0
+        elif x < -180.0:
+            x += 360.0
+        return hypot(x * (east + y * (east1 + y * east2)), y * (north + y * north1)) - self.reach_m
 
 
 class Polygon:
