@@ -38,6 +38,7 @@ from protocols.errors import LocalProtocolError
 from protocols.tracker import gps103
 from protocols.tracker.gps103 import Connection, Line, Report
 from protocols.tracker.requests import Requests
+from protocols.tracker.zone import LearntZone
 
 NAME = "gps103"
 SILENCE_S = 2.0
@@ -93,6 +94,7 @@ class Gps103:
         values = read_options(self.info, options)
         self._datum = Datum(values["datum"])
         self._offset = int(values["utc_offset_minutes"])
+        self._zone = LearntZone(is_set="utc_offset_minutes" in options)
         self._connection = Connection()
         self._imei = (device or "").removeprefix(f"{NAME}:")
         self._requests: Requests[Command] = Requests()
@@ -150,6 +152,14 @@ class Gps103:
         output.wake_s = self._wake_s()
         return output
 
+    def dump(self) -> bytes:
+        """The zone of the tracker's clock, once learnt."""
+        return self._zone.dump()
+
+    def load(self, state: bytes) -> None:
+        """Take the zone back."""
+        self._zone.load(state)
+
     def _wake_s(self) -> float | None:
         asked_s, silent_s = self._requests.wake_s, self._silent_s
         return silent_s if asked_s is None else asked_s if silent_s is None else min(asked_s, silent_s)
@@ -173,7 +183,14 @@ class Gps103:
         report = gps103.read_report(line, offset_minutes=self._offset)
         device = f"{NAME}:{line.imei}"
         bodies = [*_alarms(word), *self._details(word, report)]
-        output.events += [frame.event(device, body, at_ms=report.at_ms) for body in bodies]
+        at_ms = report.at_ms
+        if report.is_local:
+            at_ms = self._zone.live(at_ms, frame.received.ms)
+            learnt = self._zone.news()
+            if learnt is not None:
+                bodies.append(DeviceHealth(parameters={"utc_offset_minutes": str(self._offset + learnt)}))
+        event = frame.event
+        output.events += [event(device, body, at_ms=at_ms) for body in bodies]
         if _ALARMS.get(word) == _ALARMS["help me"]:
             # Ends the alarm on the tracker, which repeats it until then.
             output.acks.append(Send(gps103.write_command(line.imei, "E")))
@@ -183,7 +200,7 @@ class Gps103:
                 output.events.append(command.result(CommandStatus.DONE, frame.received))
         if report.out_of_range:
             output.rejects.append(Reject(Reason.RANGE, "latitude 0..90 and longitude 0..180 degrees expected", line.raw[:1024]))
-        elif not bodies and report == Report(report.at_ms):
+        elif not bodies and report == Report(report.at_ms, is_local=report.is_local):
             output.rejects.append(Reject(Reason.UNSUPPORTED, f"report {word!r:.40} without anything that is known", line.raw[:1024]))
 
     def _details(self, word: str, report: Report) -> list[Body]:

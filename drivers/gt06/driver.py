@@ -44,6 +44,7 @@ from protocols.tracker import gt06
 from protocols.tracker.gt06 import Connection, Packet
 from protocols.tracker.gt06_blocks import Report
 from protocols.tracker.gt06_reports import read_report
+from protocols.tracker.zone import LearntZone
 
 NAME = "gt06"
 PENDING_LIMIT = 16
@@ -99,6 +100,7 @@ class Gt06:
         self._datum = Datum(values["datum"])
         self._offset = int(values["utc_offset_minutes"])
         self._follow_login = "utc_offset_minutes" not in options
+        self._zone = LearntZone(is_set="utc_offset_minutes" in options)
         self._language = bool(values["command_language"])
         self._connection = Connection(tolerate_crc=bool(values["tolerate_crc"]))
         self._device = f"{NAME}:{device.removeprefix(NAME + ':')}" if device else None
@@ -150,6 +152,17 @@ class Gt06:
         self._pending.append(command)
         return Output(replies=[Send(gt06.encode(Packet(gt06.COMMAND, content, self._serial)))])
 
+    def dump(self) -> bytes:
+        """What the device's clock differs from the zone that its login tells, once learnt, and that zone."""
+        state = self._zone.dump()
+        return state and state + b" login %d" % self._offset
+
+    def load(self, state: bytes) -> None:
+        """Take the zone back, unless the login tells another by now."""
+        zone, _, told = state.partition(b" login ")
+        if told == b"%d" % self._offset:
+            self._zone.load(zone)
+
     def _packets(self, frame: Frame, found: list[Packet | Reject]) -> Output:
         output = Output()
         for packet in found:
@@ -199,13 +212,16 @@ class Gt06:
             output.rejects.append(error.reject(packet.raw))
             return
         self._device = output.device = f"{NAME}:{login.imei}"
-        if self._follow_login and login.offset_minutes is not None:
+        if self._follow_login and login.offset_minutes is not None and login.offset_minutes != self._offset:
             self._offset = login.offset_minutes
+            self._zone.forget()
         output.replies.append(Send(gt06.answer(packet)))
 
     def _report(self, frame: Frame, packet: Packet, report: Report, output: Output) -> None:
         """Alarms first, whatever the rest is worth; the rest only of a device that we know."""
         device, event, at, stored = self._device or f"{NAME}:unknown", frame.event, report.at_ms, report.stored
+        at = self._zone.stored(at) if stored else self._zone.live(at, frame.received.ms)
+        learnt = self._zone.news()
         said: list[Body] = []
         for word in report.alarms:
             kind, detail = _KINDS.get(word) or (_K.GENERAL_ALARM, word.replace("_", " "))
@@ -214,6 +230,8 @@ class Gt06:
             if report.gps is not None and report.gps.out_of_range:
                 output.rejects.append(_refuse(Reason.RANGE, "latitude 0..90 and longitude 0..180 degrees expected", packet))
             said += self._rest(report)
+            if learnt is not None:
+                said.append(DeviceHealth(parameters={"utc_offset_minutes": str(self._offset + learnt)}))
         else:
             output.rejects.append(_refuse(Reason.UNSUPPORTED, "not logged in", packet))
         output.events += [event(device, body, at_ms=at) for body in said]

@@ -43,6 +43,7 @@ from protocols.errors import LocalProtocolError
 from protocols.tracker import h02
 from protocols.tracker.h02 import Binary, Connection, Fix, Text
 from protocols.tracker.h02_text import TextReport, read_text, status_of
+from protocols.tracker.zone import LearntZone
 
 NAME = "h02"
 PENDING_LIMIT = 16
@@ -70,6 +71,7 @@ class H02:
         commands=(Verb.SET_INTERVAL, Verb.LIVE_MODE, Verb.RESTART, Verb.QUERY, Verb.RAW_TEXT),
         options=(
             DATUM_OPTION,
+            Option("utc_offset_minutes", "int", 0, "zone of the tracker's clock; where it is not set it is learnt", low=-720, high=840),
             Option("ack_all", "bool", False, "answer every report with R12, as some makers ask"),
             Option("fence_bits", "bool", False, "read status bits 4 and 7 as fence entry and exit (Sinotrack)"),
         ),
@@ -81,6 +83,8 @@ class H02:
         self._datum = Datum(values["datum"])
         self._ack_all = bool(values["ack_all"])
         self._fences = bool(values["fence_bits"])
+        self._offset = int(values["utc_offset_minutes"])
+        self._zone = LearntZone(is_set="utc_offset_minutes" in options)
         self._connection = Connection()
         self._id = (device or "").removeprefix(f"{NAME}:")
         self._maker = "HQ"
@@ -133,6 +137,14 @@ class H02:
             self._pending.popitem(last=False)
         return Output(replies=[Send(data)])
 
+    def dump(self) -> bytes:
+        """The zone of the tracker's clock, once learnt."""
+        return self._zone.dump()
+
+    def load(self, state: bytes) -> None:
+        """Take the zone back."""
+        self._zone.load(state)
+
     def _known(self, identity: str, output: Output) -> str:
         """The device of a frame; one without an id belongs to whoever spoke before."""
         if identity.isalnum() and identity.isascii():
@@ -179,12 +191,16 @@ class H02:
 
     def _report(self, frame: Frame, device: str, report: TextReport, output: Output) -> None:
         """Alarms first, whatever the fix; the rest only of a device that we know."""
-        event, at = frame.event, report.at_ms
+        event, at = frame.event, None if report.at_ms is None else report.at_ms - self._offset * 60_000
+        at = self._zone.live(at, frame.received.ms)
+        learnt = self._zone.news()
         said: list[Body] = []
         if report.status is not None:
             said += [Occurrence(kind=_KINDS[word], state=_START) for word in h02.alarms_of(report.status, fences=self._fences)]
         if self._id:
             said += self._rest(frame, report, output)
+            if learnt is not None:
+                said.append(DeviceHealth(parameters={"utc_offset_minutes": str(self._offset + learnt)}))
         else:
             output.rejects.append(Reject(Reason.UNSUPPORTED, "not logged in: the frame names no device", h02.sample(frame.data)))
         output.events += [event(device, body, at_ms=at) for body in said]

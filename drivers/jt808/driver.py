@@ -54,6 +54,7 @@ from protocols.tracker.jt808_position import (
     read_short_batch,
     read_transparent,
 )
+from protocols.tracker.zone import LearntZone
 
 NAME = "jt808"
 PENDING_LIMIT = 32
@@ -113,6 +114,7 @@ class Jt808:
         self._datum = Datum(values["datum"])
         self._offset = int(values["utc_offset_minutes"])
         self._follow_zone = "utc_offset_minutes" not in options
+        self._zone = LearntZone(is_set="utc_offset_minutes" in options)
         self._refuse_shifted = values["shifted"] == "refuse"
         self._f8_is_steps = values["f8"] == "steps"
         self._secret = str(values["auth_secret"])
@@ -167,6 +169,14 @@ class Jt808:
     def wake(self, now: Instant) -> Output:
         """Nothing waits."""
         return Output()
+
+    def dump(self) -> bytes:
+        """The zone of the terminal's clock, once learnt."""
+        return self._zone.dump()
+
+    def load(self, state: bytes) -> None:
+        """Take the zone back."""
+        self._zone.load(state)
 
     def _send(self, header: Header, kind: int, body: bytes) -> Send:
         serial = self._serial
@@ -341,6 +351,11 @@ class Jt808:
             said.append(health)
         said += _measurements(location, self._f8_is_steps)
         device, event, at = f"{NAME}:{self._number or 'unknown'}", frame.event, location.at_ms
+        if items.zone_minutes is None:
+            at = self._zone.stored(at) if stored else self._zone.live(at, frame.received.ms)
+            learnt = self._zone.news()
+            if learnt is not None:
+                said.append(DeviceHealth(parameters={"utc_offset_minutes": str(self._offset + learnt)}))
         output.events += [event(device, body, at_ms=at) for body in said]
 
     def _position(self, location: Location) -> Position | None:

@@ -40,6 +40,7 @@ from protocols.bits import bit
 from protocols.tracker import minifinder as wire
 from protocols.tracker.minifinder import MinifinderConnection, MinifinderMessage, MinifinderPosition
 from protocols.tracker.requests import Requests
+from protocols.tracker.zone import LearntZone
 
 _K = OccurrenceKind
 ALARMS: tuple[tuple[int, OccurrenceKind, str | None], ...] = (
@@ -122,6 +123,7 @@ class Minifinder:
         values = read_options(self.info, options)
         self._password = str(values["password"])
         self._datum = Datum(values["datum"])
+        self._zone = LearntZone()
         self._connection = MinifinderConnection()
         self._device = f"minifinder:{device.removeprefix('minifinder:')}" if device else None
         self._requests: Requests[Command] = Requests()
@@ -167,6 +169,14 @@ class Minifinder:
         due = self._requests.due(now.s)
         events = [command.result(CommandStatus.FAILED, now, "the pendant did not answer") for command in due.lost]
         return Output(replies=[Send(sent) for sent in due.repeats], events=events, wake_s=self._requests.wake_s)
+
+    def dump(self) -> bytes:
+        """The zone of the pendant's clock (`L+08` sets it), once learnt."""
+        return self._zone.dump()
+
+    def load(self, state: bytes) -> None:
+        """Take the zone back."""
+        self._zone.load(state)
 
     def _read(self, message: MinifinderMessage, frame: Frame, output: Output) -> None:
         kind = message.kind
@@ -216,7 +226,11 @@ class Minifinder:
             low = bit(flags, wire.LOW_BATTERY)
             signal = round((flags >> wire.SIGNAL & 31) * 100 / 31)
             bodies.append(DeviceHealth(battery_percent=position.battery, battery_low=low, charging=charging, signal=signal))
-        self._say(bodies, frame, output, position.clock_ms)
+        at_ms = self._zone.stored(position.clock_ms) if stored else self._zone.live(position.clock_ms, frame.received.ms)
+        learnt = self._zone.news()
+        if learnt is not None:
+            bodies.append(DeviceHealth(parameters={"utc_offset_minutes": str(learnt)}))
+        self._say(bodies, frame, output, at_ms)
         if position.fault:
             raise RemoteProtocolError(Reason.RANGE, position.fault, message.raw)
 

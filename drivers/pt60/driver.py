@@ -33,6 +33,7 @@ from drivers.api import (
 )
 from protocols.tracker import pt60
 from protocols.tracker.pt60 import Connection, Message
+from protocols.tracker.zone import LearntZone
 
 NAME = "pt60"
 SILENCE_S = 2.0
@@ -58,6 +59,7 @@ class Pt60:
         values = read_options(self.info, options)
         self._datum = Datum(values["datum"])
         self._offset = int(values["utc_offset_minutes"])
+        self._zone = LearntZone(is_set="utc_offset_minutes" in options)
         self._connection = Connection()
         self._silent_s: float | None = None
 
@@ -90,6 +92,14 @@ class Pt60:
                 self._take(found, Frame(data=b"", received=now), output)
         return output
 
+    def dump(self) -> bytes:
+        """The zone of the band's clock, once learnt."""
+        return self._zone.dump()
+
+    def load(self, state: bytes) -> None:
+        """Take the zone back."""
+        self._zone.load(state)
+
     def _take(self, message: Message | Reject, frame: Frame, output: Output) -> None:
         if isinstance(message, Reject):
             output.rejects.append(message)
@@ -97,7 +107,10 @@ class Pt60:
         output.device = f"{NAME}:{message.imei}"
         frame = frame.part(message.raw)
         bodies = self._bodies(message, output)
-        at_ms = pt60.time_ms(message, offset_minutes=self._offset)
+        at_ms = self._zone.live(pt60.time_ms(message, offset_minutes=self._offset), frame.received.ms)
+        learnt = self._zone.news()
+        if learnt is not None:
+            bodies.append(DeviceHealth(parameters={"utc_offset_minutes": str(self._offset + learnt)}))
         output.events += [frame.event(output.device, body, at_ms=at_ms) for body in bodies]
         clock = datetime.fromtimestamp(frame.received.ms // 1000 + self._offset * 60, UTC)
         output.acks.append(Send(pt60.answer(message, f"{clock:%Y%m%d%H%M%S}")))

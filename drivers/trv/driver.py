@@ -45,6 +45,7 @@ from drivers.trv import readings
 from protocols.tracker import trv
 from protocols.tracker.requests import Requests
 from protocols.tracker.trv import TrvConnection, TrvMessage, TrvPosition
+from protocols.tracker.zone import LearntZone
 
 _K = OccurrenceKind
 ALARMS = {1: _K.SOS, 2: _K.LOW_BATTERY, 3: _K.REMOVED, 4: _K.WORN, 5: _K.FALL, 6: _K.FALL}
@@ -155,6 +156,7 @@ class Trv:
         values = read_options(self.info, options)
         self._zone_minutes = int(values["utc_offset_minutes"])
         self._datum = Datum(values["datum"])
+        self._zone = LearntZone()
         self._connection = TrvConnection()
         self._device = f"trv:{device.removeprefix('trv:')}" if device else None
         self._maker = "IW"
@@ -214,6 +216,14 @@ class Trv:
         output.events += [command.result(CommandStatus.FAILED, now, "the watch did not answer") for command in due.lost]
         output.device, output.wake_s = self._device, self._wake_s()
         return output
+
+    def dump(self) -> bytes:
+        """The zone of the times that the watch sends, once learnt."""
+        return self._zone.dump()
+
+    def load(self, state: bytes) -> None:
+        """Take the zone back."""
+        self._zone.load(state)
 
     def _wake_s(self) -> float | None:
         asked_s, doubt_s = self._requests.wake_s, self._doubt_s
@@ -285,7 +295,11 @@ class Trv:
         else:
             bodies.append(_place(position, self._datum))
         bodies.append(DeviceHealth(battery_percent=position.battery, signal=position.signal))
-        self._say(bodies, frame, output, position.clock_ms)
+        at_ms = self._zone.live(position.clock_ms, frame.received.ms)
+        learnt = self._zone.news()
+        if learnt is not None:
+            bodies.append(DeviceHealth(parameters={"utc_offset_minutes": str(learnt)}))
+        self._say(bodies, frame, output, at_ms)
         if position.fault:
             raise RemoteProtocolError(Reason.RANGE, position.fault, message.raw)
 

@@ -47,6 +47,7 @@ from protocols.tracker import watch, watch_position
 from protocols.tracker.requests import Requests
 from protocols.tracker.watch import WatchConnection, WatchMessage
 from protocols.tracker.watch_position import WatchPosition
+from protocols.tracker.zone import LearntZone
 
 _K = OccurrenceKind
 ALARMS = (
@@ -96,6 +97,7 @@ class Watch:
     def __init__(self, options: Options, device: str | None) -> None:
         values = read_options(self.info, options)
         self._offset_ms = int(values["utc_offset_minutes"]) * 60_000
+        self._zone = LearntZone(is_set="utc_offset_minutes" in options)
         self._datum = Datum(values["datum"])
         self._connection = WatchConnection()
         self._address = WatchMessage(maker="3G", id=device.removeprefix("watch:") if device else "", kind="")
@@ -159,15 +161,19 @@ class Watch:
         return output
 
     def dump(self) -> bytes:
-        """The reminders that the watch holds: REMIND always replaces all of them."""
-        return msgspec.json.encode(sorted(self._reminders.items()))
+        """The reminders that the watch holds (REMIND always replaces all of them), and the zone of its clock once learnt."""
+        reminders, zone = sorted(self._reminders.items()), self._zone.dump().decode()
+        return msgspec.json.encode({"reminders": reminders, "zone": zone} if zone else reminders)
 
     def load(self, state: bytes) -> None:
-        """Take the reminders back."""
+        """Take reminders and zone back."""
         try:
-            self._reminders = dict(msgspec.json.decode(state, type=list[tuple[int, str]]))
+            found = msgspec.json.decode(state, type=_State | list[tuple[int, str]])
         except (msgspec.DecodeError, ValueError):
-            pass  # a damaged state is no reason not to serve the watch
+            return  # a damaged state is no reason not to serve the watch
+        kept = found if isinstance(found, _State) else _State(found)
+        self._reminders = dict(kept.reminders)
+        self._zone.load(kept.zone.encode())
 
     def _wake_s(self) -> float | None:
         asked_s, doubt_s = self._requests.wake_s, self._doubt_s
@@ -247,6 +253,8 @@ class Watch:
                     output.events.append(frame.event(self._device, alarm))
             raise
         at_ms = None if position.clock_ms is None else position.clock_ms - self._offset_ms
+        at_ms = self._zone.stored(at_ms) if stored else self._zone.live(at_ms, frame.received.ms)
+        learnt = self._zone.news()
         bodies: list[Body] = []
         if kind.startswith("AL") or position.status & ALARM_MASK:
             bodies += _alarms(kind, position.status, stored)
@@ -258,6 +266,8 @@ class Watch:
             bodies.append(Measurement(quantity=Quantity.TUMBLES, value=position.tumbles, stored=stored))
         if not stored:
             bodies += self._changes(position.status)
+        if learnt is not None:
+            bodies.append(DeviceHealth(parameters={"utc_offset_minutes": str(learnt + self._offset_ms // 60_000)}))
         device, event = self._device, frame.event
         output.events += [event(device, body, at_ms=at_ms) for body in bodies]
         if position.fault:
@@ -277,6 +287,13 @@ class Watch:
             self._strap_open = False
             found.append(Occurrence(kind=_K.REMOVED, state=State.END))
         return found
+
+
+class _State(msgspec.Struct):
+    """What outlives a restart."""
+
+    reminders: list[tuple[int, str]] = []
+    zone: str = ""
 
 
 _STEPS = QUANTITIES[Quantity.STEPS].unit

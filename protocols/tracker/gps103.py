@@ -54,7 +54,7 @@ class Line(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a report tells. Place in signed degrees; None where there is none."""
+    """What a report tells. Place in signed degrees; None where there is none. `is_local`: its time is that of the device's zone."""
 
     at_ms: int | None = None
     lat: float | None = None
@@ -73,6 +73,7 @@ class Report(NamedTuple):
     odometer_m: int | None = None
     volts: float | None = None
     out_of_range: bool = False
+    is_local: bool = False
 
 
 class Connection:
@@ -198,8 +199,9 @@ def read_report(line: Line, *, offset_minutes: int = 0) -> Report:
         lac, cid = _hex(fields[6]), _hex(fields[8])
     heard = bool(lac and cid)
     return Report(
-        _local_ms(local, offset_minutes), lac=lac if heard else None, cid=cid if heard else None, temperature=temperature, battery=percent
-    )
+        _local_ms(local, offset_minutes), lac=lac if heard else None, cid=cid if heard else None, temperature=temperature,
+        battery=percent, is_local=True,
+    )  # fmt: skip
 
 
 def _digits(text: str) -> str:
@@ -221,6 +223,7 @@ def _placed(found: re.Match[str], local: str, offset_minutes: int, *, temperatur
         course if course is not None and 0 <= course <= 360 else None, _number(tail[2]),
         ignition=_YES_NO.get(tail[3]), door=_YES_NO.get(tail[4]),
         temperature=temperature if temperature is not None else _number(tail[7]), battery=battery, out_of_range=bad,
+        is_local=not clock[:6].isdecimal(),
     )  # fmt: skip
 
 
@@ -231,7 +234,12 @@ def _vehicle(fields: tuple[str, ...], offset_minutes: int) -> Report:
     odometer = _number(fields[2]) if len(fields) > 2 else None
     volts = _number(fields[12]) if len(fields) > 12 else None
     local = _digits(fields[1]) if len(fields) > 1 else ""
-    return Report(_local_ms(local, offset_minutes), odometer_m=int(odometer) if odometer and odometer > 0 else None, volts=volts or None)
+    return Report(
+        _local_ms(local, offset_minutes),
+        odometer_m=int(odometer) if odometer and odometer > 0 else None,
+        volts=volts or None,
+        is_local=True,
+    )
 
 
 def _alternative(fields: tuple[str, ...]) -> Report:
