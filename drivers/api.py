@@ -58,10 +58,10 @@ from protocols.errors import Reason, Reject, RemoteProtocolError
 
 __all__ = [
     "DATUM_OPTION", "OCCURRENCES", "QUANTITIES", "VERBS", "Acceleration", "Advert", "Body", "Cell", "Command", "CommandResult",
-    "CommandStatus", "Datum", "DeviceHealth", "Driver", "DriverError", "DriverInfo", "Event", "Explanation", "Frame", "Instant", "Lane",
-    "LossRange", "Match", "Matcher", "Measurement", "Occurrence", "OccurrenceKind", "Option", "OptionError", "Options",
-    "Output", "Position", "Quantity", "Reason", "Reject", "RemoteProtocolError", "Send", "ServiceRequest", "Severity",
-    "Source", "State", "Stateful", "Subscriber", "TimeQuality", "Transport", "Trust", "Verb", "WifiAp", "in_range", "read_options",
+    "CommandStatus", "Datum", "DeviceHealth", "Driver", "DriverError", "DriverInfo", "Event", "Explanation", "Frame", "Framing",
+    "Instant", "Lane", "LossRange", "Match", "Matcher", "Measurement", "Occurrence", "OccurrenceKind", "Option", "OptionError", "Options",
+    "Output", "Position", "Quantity", "Reason", "Reject", "RemoteProtocolError", "Send", "ServiceRequest", "Severity", "Source", "State",
+    "Stateful", "Subscriber", "TimeQuality", "Transport", "Trust", "Verb", "WifiAp", "in_range", "read_options",
 ]  # fmt: skip
 
 CLOCK_AHEAD_MS = 24 * 3600 * 1000
@@ -232,6 +232,8 @@ class DriverInfo(NamedTuple):
     commands: tuple[Verb, ...] = ()
     options: tuple[Option, ...] = ()
     source: str = ""
+    bauds: tuple[int, ...] = ()
+    """Bits per second at which such a device speaks on a serial line, the most usual first."""
 
 
 class Driver(Protocol):
@@ -265,6 +267,15 @@ class Stateful(Protocol):
 
     def load(self, state: bytes) -> None:
         """Take a state back; a damaged one is ignored."""
+        ...
+
+
+@runtime_checkable
+class Framing(Protocol):
+    """A driver on a serial line that tells how much of what it got were frames: next to nothing means a wrong rate."""
+
+    def framing(self) -> tuple[int, int]:
+        """Bytes of whole frames so far, and bytes that belonged to none."""
         ...
 
 

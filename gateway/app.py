@@ -46,7 +46,7 @@ from gateway.store.sqlite import SqliteStore
 from gateway.supervisor import Supervisor
 from gateway.transports.adverts import AdvertRouter
 from gateway.transports.mqtt import MqttDevices
-from gateway.transports.serial import SerialPort
+from gateway.transports.serial import LineSession, SerialPort
 from gateway.transports.tcp import TcpListener, candidates
 from gateway.transports.udp import UdpListener
 from gateway.upstream import Upstream, uplink_faults
@@ -147,10 +147,12 @@ class Gateway:
         if self._lock is not None:
             self._lock.close()
 
-    def session(self, driver: type[Driver], options: dict[str, Any], device: str | None = None) -> Session:
+    def session(
+        self, driver: type[Driver], options: dict[str, Any], device: str | None = None, *, kind: type[Session] = Session
+    ) -> Session:
         """A session for a transport; `send` is set by the transport that owns the wire."""
         state = self.store.driver_state(device) if device else None
-        session = Session(driver, options, device, _no_wire, state=state)
+        session = kind(driver, options, device, _no_wire, state=state)
         if device is not None:
             self.commands.attach(device, session)
         return session
@@ -214,7 +216,7 @@ class Gateway:
             driver = registry.load(port.driver)
             device = f"{port.driver}:{port.device}"
             row = self.inventory.find(device)
-            session = self.session(driver, {**port.options, **(row.options if row else {})}, device)
+            session = self.session(driver, {**port.options, **(row.options if row else {})}, device, kind=LineSession)
             serial = SerialPort(port, session, self.pipeline, self.clock, self.store.has_room)
             self.serials.append(serial)
             self.supervisor.start(f"serial {port.port}", serial.run)

@@ -127,12 +127,27 @@ def _serial(settings: Settings) -> Iterator[Finding]:
     for section in settings.serial:
         if section.port.startswith("/") and not Path(section.port).exists():
             yield Finding("FAIL", "serial", f"{section.port}: not there", "anhu ports; is the adapter plugged in?")
+        usual = _bauds(section.driver)
+        if section.baud != "auto" and usual and section.baud not in usual:
+            text = f"{section.port}: {section.baud} baud, such a device usually speaks {' or '.join(map(str, usual))}"
+            yield Finding("warn", "serial", text, f'serial.baud = {usual[0]}, or "auto"')
     try:
         inside = grp.getgrnam("dialout").gr_gid in {*os.getgroups(), os.getegid()} or os.geteuid() == 0
     except KeyError:
         return
     if settings.serial and not inside:
         yield Finding("warn", "serial", "this user is not in the group dialout", "adduser $USER dialout, then log in again")
+
+
+def _bauds(driver: str) -> tuple[int, ...]:
+    """Usual rates of a driver's devices; none for one that cannot be loaded (the settings check says why)."""
+    from drivers import registry
+    from drivers.api import DriverError
+
+    try:
+        return registry.load(driver).info.bauds
+    except (DriverError, ImportError):
+        return ()
 
 
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_python, _clock, _disk, _broker, _bluetooth, _serial)

@@ -112,13 +112,16 @@ class ListenSection(_Section):
     options: Annotated[dict[str, Any], "options of the driver"] = {}
 
 
+Baud = Annotated[int, Meta(ge=50, le=4_000_000)] | Literal["auto"]
+
+
 class SerialSection(_Section):
     """A device on a serial port."""
 
     port: Annotated[str, "path (prefer /dev/serial/by-id/...), socket://host:port or rfc2217://host:port"]
     driver: Annotated[str, "name of the driver"]
     device: Annotated[str, "id of the device, as in the devices file without the driver's name"]
-    baud: Annotated[int, Meta(ge=50, le=4_000_000), "bits per second"] = 115200
+    baud: Annotated[Baud, "bits per second; auto: what such a device usually speaks, another rate where that makes no sense"] = "auto"
     parity: Annotated[Literal["N", "E", "O"], "parity"] = "N"
     stop_bits: Annotated[Literal[1, 2], "stop bits"] = 1
     options: Annotated[dict[str, Any], "options of the driver"] = {}

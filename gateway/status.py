@@ -54,7 +54,10 @@ def snapshot(gateway: Gateway) -> dict[str, Any]:
         "ports": [
             {"transport": listener.settings.transport, "port": listener.port, **dict(listener.counts)} for listener in gateway.listeners
         ],
-        "serial": [{"port": port.settings.port, "online": port.online, **dict(port.counts)} for port in gateway.serials],
+        "serial": [
+            {"port": port.settings.port, "online": port.online, "baud": port.baud, "fault": port.fault or None, **dict(port.counts)}
+            for port in gateway.serials
+        ],
         "ble": [str(scanner.status) for scanner in gateway.scanners],
         "devices": len(gateway.inventory),
         "rules": {"faults": dict(gateway.rules.faults)} if gateway.rules is not None else None,

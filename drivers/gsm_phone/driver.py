@@ -82,6 +82,7 @@ class GsmPhone:
             Option("pin", "str", "", "PIN of the card, tried once", secret=True),
         ),
         source="3GPP TS 27.005, 27.007, 23.040; SIMCom, Quectel and Huawei AT manuals",
+        bauds=(115_200, 9600),
     )  # fmt: skip
 
     def __init__(self, options: Options, device: str | None) -> None:

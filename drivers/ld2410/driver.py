@@ -59,6 +59,7 @@ class Ld2410:
             Option("offline_s", "float", 30.0, "silence after which the radar counts as offline, s; 0 = never", low=0, high=86400),
         ),
         source="HLK-LD2410 serial protocol V1.06",
+        bauds=(256_000, 115_200),
     )
 
     def __init__(self, options: Options, device: str | None) -> None:
@@ -112,6 +113,10 @@ class Ld2410:
         self._ask(now, output)
         output.wake_s = self._next_wake(now.s)
         return output
+
+    def framing(self) -> tuple[int, int]:
+        """Bytes of whole frames so far, and bytes that belonged to none."""
+        return self._scanner.framed_bytes, self._scanner.thrown_bytes
 
     def _take(self, found: list[bytes | Reject], frame: Frame, output: Output) -> None:
         for item in found:

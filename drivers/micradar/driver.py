@@ -66,6 +66,7 @@ class MicRadar:
             Option("offline_s", "float", 180.0, "silence after which the radar counts as offline, s; 0 = never", low=0, high=86400),
         ),
         source="MicRadar R60AFD1, R60ABD1 user manuals; Seeed MR60FDA1 protocol pages",
+        bauds=(115_200,),
     )
 
     def __init__(self, options: Options, device: str | None) -> None:
@@ -115,6 +116,10 @@ class MicRadar:
         self._ask(now, output)
         output.wake_s = self._next_wake(now.s)
         return output
+
+    def framing(self) -> tuple[int, int]:
+        """Bytes of whole frames so far, and bytes that belonged to none."""
+        return self._scanner.framed_bytes, self._scanner.thrown_bytes
 
     def _take(self, found: list[bytes | Reject], frame: Frame, output: Output) -> None:
         for item in found:

@@ -78,6 +78,7 @@ class ModbusGas:
             Option("report_change", "float", 1.0, "a change of this much is told at once, in the unit of the quantity", low=0, high=1e6),
         ),
         source="Modbus over Serial Line V1.02; Application Protocol V1.1b3; public detector manuals",
+        bauds=(9600, 4800, 19_200),
     )
 
     def __init__(self, options: Options, device: str | None) -> None:
@@ -152,6 +153,10 @@ class ModbusGas:
             wish = max(self._free_s, min(detector.next_s for detector in self._detectors.values()))
         partial = self._scanner.deadline_s
         return wish if partial is None else min(wish, partial)
+
+    def framing(self) -> tuple[int, int]:
+        """Bytes of whole frames so far, and bytes that belonged to none."""
+        return self._scanner.framed_bytes, self._scanner.thrown_bytes
 
     def _take(self, found: list[bytes | Reject], frame: Frame, output: Output) -> None:
         for item in found:

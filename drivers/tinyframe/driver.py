@@ -71,6 +71,7 @@ class TinyFrameRadar:
             Option("offline_s", "float", 180.0, "silence after which the radar counts as offline, s; 0 = never", low=0, high=86400),
         ),
         source="HLK-LD6002B/C TinyFrame V1.2; Seeed MR60FDA2, MR60BHA2 protocol pages",
+        bauds=(115_200, 1_382_400),
     )
 
     def __init__(self, options: Options, device: str | None) -> None:
@@ -144,6 +145,10 @@ class TinyFrameRadar:
         self._ask(now, output)
         output.wake_s = self._next_wake(now.s)
         return output
+
+    def framing(self) -> tuple[int, int]:
+        """Bytes of whole frames so far, and bytes that belonged to none."""
+        return self._scanner.framed_bytes, self._scanner.thrown_bytes
 
     def _take(self, found: list[bytes | Reject], frame: Frame, output: Output) -> None:
         self._now_s = frame.received.s

@@ -86,6 +86,7 @@ class Winsen:
             Option("offline_s", "float", 60.0, "silence after which the sensor counts as offline, s; 0 = never", low=0, high=86400),
         ),
         source="Winsen manuals of ZE07-CH2O, ZE07-CO, ZE15-CO, MH-Z19",
+        bauds=(9600,),
     )
 
     def __init__(self, options: Options, device: str | None) -> None:
@@ -156,6 +157,10 @@ class Winsen:
         self._ask(now, output)
         output.wake_s = self._next_wake(now.s)
         return output
+
+    def framing(self) -> tuple[int, int]:
+        """Bytes of whole frames so far, and bytes that belonged to none."""
+        return self._scanner.framed_bytes, self._scanner.thrown_bytes
 
     def _take(self, found: list[bytes | Reject], frame: Frame, output: Output) -> None:
         for item in found:

@@ -33,6 +33,10 @@ class Scanner:
         self._junk = b""
         self._junk_bytes = 0
         self._told = 0
+        self.framed_bytes = 0
+        """Bytes of whole frames so far."""
+        self.thrown_bytes = 0
+        """Bytes that belonged to none."""
 
     @property
     def buffered(self) -> int:
@@ -50,6 +54,7 @@ class Scanner:
             # One read, one frame: the usual case.
             verdict = self._judge(data, 0)
             if verdict == len(data):
+                self.framed_bytes += verdict
                 return [data]
         out = self.expire(now_s)
         pending = len(self._buffer)
@@ -95,6 +100,7 @@ class Scanner:
             elif verdict > 0:
                 self._flush(out)
                 self._told = 0
+                self.framed_bytes += verdict
                 out.append(buffer[start : start + verdict])
                 at = start + verdict
             elif verdict == 0:
@@ -115,6 +121,7 @@ class Scanner:
         self._told = len(reject.frame)
 
     def _throw(self, buffer: bytes, start: int, count: int) -> None:
+        self.thrown_bytes += count
         told = min(self._told, count)
         self._told -= told
         start, count = start + told, count - told
