@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-PACKAGES = {"mosquitto": "mosquitto", "mosquitto_sub": "mosquitto-clients", "dbus-daemon": "dbus-daemon", "gammu": "gammu"}
+PACKAGES = {"mosquitto": "mosquitto", "mosquitto_sub": "mosquitto-clients", "dbus-daemon": "dbus-daemon", "gammu": "gammu", "Xvfb": "xvfb"}
 MAY_SKIP = ("shared vectors",)
 """Reasons that are no fault of the machine."""
 
