@@ -289,13 +289,18 @@ class Pipeline:
             self._answer(session, acks, settled)
             return
         # A repetition of something whose commit may still be running waits for that commit: groups are written in order.
-        self._commit(batch).add_done_callback(lambda done: None if done.cancelled() else self._answer(session, acks, settled, batch.events))
+        self._commit(batch, lambda: self._answer(session, acks, settled, batch.events))
 
-    def _commit(self, batch: Batch) -> asyncio.Future[None]:
+    def _commit(self, batch: Batch, then: Callable[[], None] = lambda: None) -> asyncio.Future[None]:
+        """Resolves once the batch is on disk; `then` is called at that moment, and never where the commit was given up."""
         batch.urgent = batch.urgent or bool(batch.commands) or any(lane_of(event.body) is Lane.ALARM for event in batch.events)
         future = self._store.append(batch)
-        future.add_done_callback(lambda done: None if done.cancelled() else self._tell(batch.events))
+        future.add_done_callback(lambda done: None if done.cancelled() else self._committed(batch, then))
         return future
+
+    def _committed(self, batch: Batch, then: Callable[[], None]) -> None:
+        self._tell(batch.events)
+        then()
 
     def _answer(self, session: Session, acks: list[Send], settled: Callable[[], None] | None, events: Sequence[Event] = ()) -> None:
         if acks:

@@ -292,7 +292,7 @@ async def test_what_the_server_cannot_do_is_said_in_connack_and_answered_by_the_
 
 
 async def test_a_device_that_overruns_the_receive_maximum_is_told_so(tmp_path: Path) -> None:
-    async with front(tmp_path, commit_ms=60_000) as f, Client(f.port, version=5) as c:
+    async with front(tmp_path, commit_ms=60_000, commit_rows=100_000) as f, Client(f.port, version=5) as c:
         await c.login()
         c.send(*(gas(str(n), packet_id=n, kind="door_open") for n in range(1, 1002)))
         assert await c.next() == Disconnect(0x93)
