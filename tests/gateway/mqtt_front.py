@@ -83,8 +83,8 @@ class Front:
 
 
 @asynccontextmanager
-async def front(folder: Path, *, commit_ms: float = 5, **settings: Any) -> AsyncIterator[Front]:
-    async with opened(folder, commit_ms=commit_ms) as store:
+async def front(folder: Path, *, commit_ms: float = 5, commit_rows: int = 1000, **settings: Any) -> AsyncIterator[Front]:
+    async with opened(folder, commit_ms=commit_ms, commit_rows=commit_rows) as store:
         made = Front(folder, store, **settings)
         await made.listener.start()
         runner = asyncio.create_task(made.listener.run())
