@@ -10,7 +10,6 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
-
 ROUNDING_S = 1e-3
 """Seconds since 1970 as a float have a quarter of a microsecond; sums of them a little more."""
 
