@@ -73,9 +73,17 @@ class Link(Protocol):
         ...
 
     def publish(
-        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, properties: list[tuple[str, str]] | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        properties: list[tuple[str, str]] | None = None,
+        correlation: bytes = b"",
     ) -> int:
-        """Send; the token comes back in `on_delivered` once the broker has it. Returns 0 for QoS 0."""
+        """Send; the token comes back in `on_delivered` once the broker has it. Returns 0 for QoS 0. MQTT 5: `properties` are user
+        properties of an event, `correlation` is the correlation data of the request that this answers."""
         ...
 
     def acknowledge(self, tokens: list[int]) -> None:

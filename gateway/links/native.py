@@ -39,6 +39,7 @@ from protocols.mqtt.wire import (
     SubAck,
     Subscribe,
     Subscription,
+    Unusable,
     WillMessage,
     encode_publish,
     puback_bytes,
@@ -80,6 +81,8 @@ class NativeLink:
         self.connects = 0
         self.refused = 0
         """Publishes that were not taken: too many waited, or the broker would never have them."""
+        self.passed_over = 0
+        """Messages that came and could not be used: malformed, or far too large."""
         self._options = options
         self._events = events
         self._version = V5 if options.version == "5" else V311
@@ -119,12 +122,21 @@ class NativeLink:
             self._subscribe(fresh)
 
     def publish(
-        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, properties: list[tuple[str, str]] | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        properties: list[tuple[str, str]] | None = None,
+        correlation: bytes = b"",
     ) -> int:
         """Send; the token comes back in `on_delivered` once the broker has it. 0: QoS 0, or refused and counted."""
         extra = b""
         if self._version == V5:
             extra = b"\0" if properties is None else user_properties(tuple(properties))
+            if correlation:
+                extra = properties_bytes({"correlation_data": correlation}, "publish")
         try:
             name = topic_bytes(topic)
         except LocalProtocolError as error:
@@ -290,6 +302,8 @@ class NativeLink:
             case SubAck():
                 if any(code >= 0x80 for code in packet.codes):
                     structlog.get_logger().error("subscription refused", host=self._options.host, codes=packet.codes)
+            case Unusable():
+                self._pass_over(packet)
             case PubRel():
                 self._write(b"\x70\x02" + packet.packet_id.to_bytes(2, "big"))
             case Disconnect():
@@ -299,6 +313,16 @@ class NativeLink:
             case PingResp() | PubRec() | PubComp():
                 pass
         return ""
+
+    def _pass_over(self, packet: Unusable) -> None:
+        """Nobody can do anything with it. Without an acknowledgement it would come again at every reconnect."""
+        if self.passed_over in (0, 10, 1000):
+            structlog.get_logger().error("unusable message passed over", host=self._options.host, why=packet.detail[:200])
+        self.passed_over += 1
+        if packet.qos:
+            token = self._epoch << 17 | (0x10000 if packet.qos == 2 else 0) | packet.packet_id
+            self._order.owe(token)
+            self.acknowledge([token])
 
     def _refused(self, waiting: _Waiting, code: int) -> bool:
         """A PUBACK that says no: whether the message counts as delivered all the same (nothing can be done for it)."""
@@ -372,7 +396,7 @@ class _Wire(asyncio.BufferedProtocol):
         self.heard_s = self.said_s = loop.time()
         self._time = loop.time
         self._link = link
-        self._codec = MqttWire("client", version=version)
+        self._codec = MqttWire("client", version=version, tolerant=True)
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

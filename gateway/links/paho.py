@@ -76,12 +76,22 @@ class PahoLink:
             self._client.subscribe([(topic, 1) for topic in fresh])
 
     def publish(
-        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, properties: list[tuple[str, str]] | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        properties: list[tuple[str, str]] | None = None,
+        correlation: bytes = b"",
     ) -> int:
         """Send; the token comes back in `on_delivered`."""
         props = None
         if self._options.version == "5" and properties is not None:
             props = _event_properties(tuple(properties))
+        if self._options.version == "5" and correlation:
+            props = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+            props.CorrelationData = correlation
         info = self._client.publish(topic, payload, qos, retain, props)
         return info.mid if qos else 0
 

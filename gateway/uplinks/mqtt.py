@@ -39,6 +39,7 @@ WINDOW_S = 0.1
 LEAST_WINDOW, MOST_WINDOW = 20, 1000
 ALARM_WINDOW = 1000
 LARGEST_REQUEST = 64 * 1024
+LONGEST_CORRELATION, LONGEST_TOPIC = 256, 256
 HEALTH_S = 60.0
 
 Ask = Callable[[Any, UplinkSection, Callable[[str, str, str, str | None], None]], Awaitable[None]]
@@ -244,18 +245,32 @@ class MqttUplink:
         answer("", "", "failed", why)
 
     def _answerer(self, message: Inbound) -> Callable[[str, str, str, str | None], None]:
-        correlation = base64.b64encode(message.correlation[:256]).decode() if message.correlation else None
+        data = (message.correlation or b"")[:LONGEST_CORRELATION]
+        correlation = base64.b64encode(data).decode() if data else None
+        topic = message.response_topic or ""
 
         def answer(command: str, verb: str, status: str, detail: str | None) -> None:
-            self.answer(command, verb, status, detail, correlation)
+            body = self._tell(command, verb, status, detail, correlation)
+            if self.link is not None and self._may_answer_on(topic):
+                self.link.publish(topic, body, qos=1, correlation=data)
 
         return answer
 
-    def answer(self, command: str, verb: str, status: str, detail: str | None, correlation: str | None = None) -> None:
-        """Tell the platform where a command stands."""
+    def _may_answer_on(self, topic: str) -> bool:
+        """A request names where it wants its answers: anywhere but on topics whose messages others take for a gateway's."""
+        if not topic or len(topic) > LONGEST_TOPIC or topic[0] == "$" or not topic.isprintable() or any(mark in topic for mark in "+#"):
+            return False
+        return not topic.startswith(f"{CONTRACT}/") or topic.startswith(f"{self._root}/cmd/res/")
+
+    def answer(self, command: str, verb: str, status: str, detail: str | None) -> None:
+        """Tell the platform where a command stands that it asked for before a restart."""
+        self._tell(command, verb, status, detail, None)
+
+    def _tell(self, command: str, verb: str, status: str, detail: str | None, correlation: str | None) -> bytes:
+        body = msgspec.json.encode(Answer(command, verb, status, detail or None, correlation))  # type: ignore[arg-type]  # statuses of CommandStatus
         if self.link is not None:
-            body = Answer(command, verb, status, detail or None, correlation)  # type: ignore[arg-type]  # statuses of CommandStatus
-            self.link.publish(f"{self._root}/cmd/res", msgspec.json.encode(body), qos=1)
+            self.link.publish(f"{self._root}/cmd/res", body, qos=1)
+        return body
 
 
 def request_of(payload: bytes) -> dict[str, Any]:

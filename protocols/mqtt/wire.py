@@ -8,6 +8,9 @@
 A malformed packet ends an MQTT connection (4.13): `receive` then gives one `Reject`, `fault` holds the reason code to answer with,
 and everything behind it is ignored. Memory is bounded by `limit`, and a packet that dribbles in costs linear time.
 
+A client may be `tolerant`: brokers forward what others have published, wildcards in response topics and megabytes included, and a
+message that ends the connection comes again with the next one. Such a PUBLISH is then an `Unusable`, to be acknowledged and forgotten.
+
 Source: OASIS MQTT 3.1.1 (mqtt-v3.1.1-os) and MQTT 5.0 (mqtt-v5.0-os).
 """
 
@@ -38,6 +41,7 @@ from protocols.mqtt.wire_packets import (
     Subscription,
     UnsubAck,
     Unsubscribe,
+    Unusable,
     WillMessage,
 )
 from protocols.mqtt.wire_properties import (
@@ -53,11 +57,13 @@ from protocols.mqtt.wire_properties import (
 __all__ = [
     "NONE", "V5", "V311", "Auth", "ConnAck", "Connect", "Disconnect", "MqttWire", "Packet", "PacketError", "PingReq", "PingResp",
     "Properties", "PubAck", "PubComp", "PubRec", "PubRel", "Publish", "SubAck", "Subscribe", "Subscription", "UnsubAck",
-    "Unsubscribe", "WillMessage", "check_filter", "check_topic", "encode_publish", "puback_bytes",
+    "Unsubscribe", "Unusable", "WillMessage", "check_filter", "check_topic", "encode_publish", "puback_bytes",
 ]  # fmt: skip
 
 LIMIT = 1024 * 1024 + 1024
 PACKET_TOO_LARGE, TOPIC_ALIAS_INVALID = 0x95, 0x94
+LONGEST_PUBLISH_HEAD = 2 + 65535 + 2
+"""Bytes of topic and packet id."""
 KNOWN_TOPICS, KNOWN_TOPIC_BYTES = 1024, 256
 """Topics of one connection whose check is remembered, and how long they may be: a device says the same few all its life."""
 _TO_SERVER = frozenset((3, 4, 5, 6, 7, 8, 10, 12, 14, 15))
@@ -67,10 +73,11 @@ _TO_CLIENT = frozenset((2, 3, 4, 5, 6, 7, 9, 11, 13, 14, 15))
 class MqttWire:
     """One end of one connection. `version` is known to a client from the start and to a server after the CONNECT."""
 
-    __slots__ = ("_allowed", "_chunks", "_have", "_need", "_topics", "fault", "limit", "role", "version")
+    __slots__ = ("_allowed", "_chunks", "_have", "_need", "_skip", "_topics", "fault", "limit", "role", "tolerant", "version")
 
-    def __init__(self, role: Literal["client", "server"], *, version: int = 0, limit: int = LIMIT) -> None:
+    def __init__(self, role: Literal["client", "server"], *, version: int = 0, limit: int = LIMIT, tolerant: bool = False) -> None:
         self.role = role
+        self.tolerant = tolerant
         self.version = version
         self.limit = limit
         self.fault = 0
@@ -79,6 +86,7 @@ class MqttWire:
         self._chunks: list[bytes] = []
         self._have = 0
         self._need = 2
+        self._skip = 0
         self._topics: dict[bytes, str] = {}
 
     @property
@@ -96,6 +104,10 @@ class MqttWire:
         """Every packet that `data` completes, in order. Never raises on bytes from outside."""
         if self.fault:
             return []
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
         if self._have:
             self._chunks.append(data)
             self._have += len(data)
@@ -140,7 +152,19 @@ class MqttWire:
                     return at
             stop = body + size
             if stop - at > self.limit:
-                raise PacketError(PACKET_TOO_LARGE, f"packet of at most {self.limit} bytes expected, got {stop - at}")
+                error = PacketError(PACKET_TOO_LARGE, f"packet of at most {self.limit} bytes expected, got {stop - at}")
+                if not self.tolerant or first & 0xF0 != 0x30:
+                    raise error
+                found = _unusable(data, first, body, min(stop, end), error)
+                if found is None:
+                    if end >= min(stop, body + LONGEST_PUBLISH_HEAD):
+                        raise error
+                    self._need = end - at + 1
+                    return at
+                out.append(found)
+                self._skip = max(0, stop - end)
+                at = min(stop, end)
+                continue
             if stop > end:
                 if first >> 4 != 3 and first & 15 != DECODERS[first >> 4][1]:
                     # Some other protocol: told at once, not when the length that it seems to claim has come.
@@ -148,7 +172,7 @@ class MqttWire:
                 self._need = stop - at
                 return at
             if first & 0xF0 == 0x30:
-                out.append(self._publish(data, first & 15, body, stop))
+                out.append(self._publish(data, first & 15, body, stop) if not self.tolerant else self._tolerated(data, first, body, stop))
             elif first == 0x40 and size == 2 and (data[body] or data[body + 1]):
                 out.append(PubAck(data[body] << 8 | data[body + 1]))
             else:
@@ -198,6 +222,15 @@ class MqttWire:
             self._topics[packet.topic.encode()] = packet.topic
         return packet
 
+    def _tolerated(self, data: bytes, first: int, at: int, end: int) -> Packet:
+        try:
+            return self._publish(data, first & 15, at, end)
+        except PacketError as error:
+            found = _unusable(data, first, at, end, error)
+            if found is None:
+                raise
+            return found
+
     def _other(self, data: bytes, first: int, at: int, end: int) -> Packet:
         decoder, flags = DECODERS[first >> 4]
         if first & 15 != flags:
@@ -215,3 +248,16 @@ class MqttWire:
         if self.role == "server" and not self.version:
             return PacketError(PROTOCOL_ERROR, f"CONNECT expected, got packet type {kind}", Reason.NOT_OURS)
         return PacketError(MALFORMED if kind in (0, 15) else PROTOCOL_ERROR, f"packet type {kind} is not for a {self.role}")
+
+
+def _unusable(data: bytes, first: int, at: int, end: int, error: PacketError) -> Unusable | None:
+    """What is needed to acknowledge a PUBLISH that cannot be used; None while (or because) that much of it is not there."""
+    qos = first >> 1 & 3
+    if qos == 3 or end - at < 2:
+        return None
+    start = at + 2 + (data[at] << 8 | data[at + 1])
+    if not qos:
+        return Unusable(0, 0, error.code, error.detail)
+    if start + 2 > end or not (packet_id := data[start] << 8 | data[start + 1]):
+        return None
+    return Unusable(packet_id, qos, error.code, error.detail)

@@ -152,7 +152,17 @@ class Auth(NamedTuple):
     properties: Properties = NONE
 
 
+class Unusable(NamedTuple):
+    """A PUBLISH that came and cannot be used: malformed, or larger than we take. With QoS it must be acknowledged all the same, or the
+    broker brings it again for ever. `code` is the MQTT 5 reason."""
+
+    packet_id: int
+    qos: int
+    code: int
+    detail: str
+
+
 Packet = (
     Connect | ConnAck | Publish | PubAck | PubRec | PubRel | PubComp | Subscribe | SubAck | Unsubscribe | UnsubAck
-    | PingReq | PingResp | Disconnect | Auth
+    | PingReq | PingResp | Disconnect | Auth | Unusable
 )  # fmt: skip

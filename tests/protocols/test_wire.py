@@ -30,7 +30,9 @@ from protocols.mqtt.wire import (
     Subscription,
     UnsubAck,
     Unsubscribe,
+    Unusable,
     WillMessage,
+    encode_publish,
     puback_bytes,
 )
 from protocols.mqtt.wire_decode import ACK_CODES, AUTH_CODES, CONNACK_CODES, DISCONNECT_CODES, SUBACK_CODES, UNSUBACK_CODES
@@ -332,3 +334,48 @@ def test_the_common_packets_cost_less_than_three_microseconds(version: int) -> N
     acks = puback_bytes(list(range(1, 501)))
     for raw in (many, acks):
         assert min(timeit.repeat(lambda raw=raw: wire.receive(raw), number=20, repeat=5, timer=time.process_time)) / 20 / 500 < 3e-6
+
+
+# --- what a broker forwards and nobody can use --------------------------------------------------------------------------------
+
+
+def tolerant(version: int, limit: int = 300) -> MqttWire:
+    return MqttWire("client", version=version, limit=limit, tolerant=True)
+
+
+POISON = encode_publish(b"\0\1t", b"x", 0x32, 7, b"\x07\x08\0\x04a/+/")
+NEXT = encode_publish(b"\0\1t", b"y", 0x32, 8, b"\0")
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_a_tolerant_client_passes_over_a_malformed_publish_and_reads_on(step: int) -> None:
+    wire, data = tolerant(V5), POISON + NEXT
+    got = [item for at in range(0, len(data), step) for item in wire.receive(data[at : at + step])]
+    first, second = got
+    assert isinstance(first, Unusable)
+    assert (first.packet_id, first.qos) == (7, 1)
+    assert isinstance(second, Publish)
+    assert second.payload == b"y"
+    assert MqttWire("client", version=V5).receive(POISON)[0].__class__ is Reject
+
+
+@pytest.mark.parametrize(("version", "qos"), [(V311, 0), (V311, 1), (V311, 2), (V5, 1)])
+@pytest.mark.parametrize("step", [1, 64, 10**6])
+def test_a_tolerant_client_swallows_what_is_too_large_without_keeping_it(version: int, qos: int, step: int) -> None:
+    five = version == V5
+    large = encode_publish(b"\0\1t", bytes(5000), 0x30 | qos << 1, 9 if qos else 0, b"\0" if five else b"")
+    wire, data, got = tolerant(version), large + encode_publish(b"\0\1t", b"y", 0x32, 8, b"\0" if five else b""), []
+    for at in range(0, len(data), step):
+        got += wire.receive(data[at : at + step])
+        assert wire.buffered <= 300
+    first, second = got
+    assert isinstance(first, Unusable)
+    assert (first.packet_id, first.qos) == (9 if qos else 0, qos)
+    assert isinstance(second, Publish)
+    assert second.payload == b"y"
+
+
+def test_a_tolerant_client_still_ends_on_what_it_cannot_find_its_way_through() -> None:
+    for raw in (b"\x36\x05\0\1t\0\1", b"\x32\x03\0\1t", b"\x32\x05\0\1t\0\0", b"\x32\x05\xff\xfft\0\1", b"\x10\x00"):
+        [fault] = tolerant(V5).receive(raw)
+        assert isinstance(fault, Reject)
