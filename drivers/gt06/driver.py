@@ -200,7 +200,7 @@ class Gt06:
 
     def _acknowledge(self, packet: Packet, output: Output) -> None:
         """Heartbeats at once, data after commit, answers to commands and information never."""
-        if packet.kind in _SILENT or (packet.extended and packet.kind not in {0x32, 0x33, 0x70}):
+        if packet.kind in _SILENT or (packet.extended and packet.kind not in {0x32, 0x33, 0x41, 0x70}):
             return
         send = Send(gt06.answer(packet._replace(extended=False) if packet.kind == 0x70 else packet))
         (output.replies if packet.kind in _SESSION else output.acks).append(send)

@@ -40,6 +40,8 @@ from protocols.tracker.gt06_blocks import (
 )
 
 MODULES_LIMIT = 64
+CELL_LIST_BYTES = 18
+"""A 19 of so many bytes holds more than one cell and a status."""
 
 
 def read_report(packet: Packet, *, offset_minutes: int = 0) -> Report | None:
@@ -145,7 +147,8 @@ def _band_status(content: bytes, report: Report) -> None:
 def _lbs_alarm(packet: Packet, report: Report, _offset: int) -> None:
     content = packet.content
     at = read_lbs(content, 0, packet.kind, report, has_length=False)
-    if len(content) >= at + 4:
+    # SPACE10X trackers send a list of cells under 19: what stands behind the first is no status.
+    if len(content) >= at + 4 and not (packet.kind == 0x19 and len(content) >= CELL_LIST_BYTES):
         read_alarm_tail(content, at, report)
 
 

@@ -138,6 +138,13 @@ def test_an_alarm_cut_in_its_gps_block_still_alarms_by_its_tail() -> None:
     assert report.fault is not None
 
 
+def test_a_list_of_cells_under_19_is_no_alarm() -> None:
+    report = read_report(Packet(0x19, CELL + CELL[3:] * 3, 1))
+    assert report is not None
+    assert (report.alarms, report.cells) == ([], [CellSeen(460, 0, 6150, 678658)])
+    assert read_report(Packet(0x19, CELL + write_alarm_tail(1), 1)).alarms == ["sos"]  # type: ignore[union-attr]  # type 19 is decoded
+
+
 def test_a_device_reads_commands() -> None:
     assert read_command(write_command("WHERE#", flag=7, language=True)) == (7, "WHERE#")
     with pytest.raises(LocalProtocolError):
