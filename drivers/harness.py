@@ -53,16 +53,16 @@ def frame_of(line: dict[str, Any], info: DriverInfo, now: Instant = DEFAULT_RECE
     advert = None
     if "characteristic" in line:
         transport = Transport.BLE_GATT
-    elif Transport.BLE_ADVERT in info.transports and not {"peer"} & set(line):
+    elif Transport.BLE_ADVERT in info.transports and "peer" not in line:
         transport = Transport.BLE_ADVERT
         advert = _advert(line, data)
     return Frame(
         data=data,
         received=received,
-        transport=Transport(line["transport"]) if line.get("transport") in list(Transport) else transport,
-        peer=str(line.get("peer", "")),
-        address=str(line.get("address", "")).upper(),
-        characteristic=str(line.get("characteristic", "")).lower(),
+        transport=Transport(line["transport"]) if "transport" in line and line["transport"] in list(Transport) else transport,
+        peer=str(line["peer"]) if "peer" in line else "",
+        address=str(line["address"]).upper() if "address" in line else "",
+        characteristic=str(line["characteristic"]).lower() if "characteristic" in line else "",
         advert=advert,
     )
 

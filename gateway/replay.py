@@ -30,6 +30,7 @@ from gateway.rules.engine import RuleEngine
 from gateway.rules.settings import RuleSettings, RuleSettingsError, read_tables
 from gateway.session import Session
 
+_decode_line = msgspec.json.Decoder().decode
 MOST_WAKES = 100_000
 """Deadlines between two inputs; more means a rule that wakes itself for ever."""
 
@@ -195,17 +196,27 @@ def run(args: argparse.Namespace) -> int:
 def _feed(replay: Replay, name: str, devices: inventory.Inventory, *, is_capture: bool) -> list[str]:
     """Every line through the replay; those that are none, as `file:line: why`."""
     faults = []
-    for number, text in enumerate(_lines(name), 1):
-        if not text.strip():
+    for number, raw in enumerate(_lines(name), 1):
+        line = raw.strip()
+        if not line:
             continue
         try:
             if is_capture:
-                replay.frame(read_line(text))
+                replay.frame(_frame_line(line))
             else:
-                replay.event(read_event(text, devices))
+                replay.event(read_event(line.decode("utf-8", "replace"), devices))
         except (LineError, ValueError) as error:
             faults.append(f"{name}:{number}: {error}")
     return faults
+
+
+def _frame_line(line: bytes) -> dict[str, Any]:
+    """The object of a line; one that is no JSON, or not quite, is looked at like any other input. Raises LineError."""
+    try:
+        found = _decode_line(line)
+    except msgspec.DecodeError:
+        found = None
+    return found if type(found) is dict else read_line(line.decode("utf-8", "replace"))
 
 
 def _printer() -> Callable[[bytes], object]:
@@ -251,12 +262,12 @@ def read_event(text: str, devices: inventory.Inventory) -> Event:
     return seal([event], received_ms=event.received_ms)[0]
 
 
-def _lines(name: str) -> Iterator[str]:
+def _lines(name: str) -> Iterator[bytes]:
     if name == "-":
-        yield from (line.decode("utf-8", "replace") for line in sys.stdin.buffer)
+        yield from sys.stdin.buffer
         return
     try:
-        with Path(name).open(encoding="utf-8", errors="replace") as file:
+        with Path(name).open("rb") as file:
             yield from file
     except OSError as error:
         raise AnhuError(f"{name}: {error.strerror}", hint="give a file of JSON lines, or - for standard input") from None
