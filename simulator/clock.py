@@ -56,18 +56,18 @@ class ScaledClock:
     def __init__(self, speed: float, start_ms: int | None = None) -> None:
         if not 0 < speed <= 100_000:
             raise ValueError(f"speed: expected above 0 and at most 100000, got {speed}")
-        self._speed = speed
-        self._began_s = time.monotonic()
-        self._start_ms = time.time_ns() // 1_000_000 if start_ms is None else start_ms
+        self.speed = speed
+        self.began_s = time.monotonic()
+        self.start_ms = time.time_ns() // 1_000_000 if start_ms is None else start_ms
 
     def now(self) -> Moment:
         """Scaled time."""
-        passed = (time.monotonic() - self._began_s) * self._speed
-        return Moment(self._start_ms + round(passed * 1000), passed)
+        passed = (time.monotonic() - self.began_s) * self.speed
+        return Moment(self.start_ms + round(passed * 1000), passed)
 
     async def sleep(self, seconds: float) -> None:
         """Sleeps `seconds / speed` of real time."""
-        await asyncio.sleep(max(seconds, 0.0) / self._speed)
+        await asyncio.sleep(max(seconds, 0.0) / self.speed)
 
 
 class VirtualClock:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simulator.clock import RealClock
+from simulator.clock import RealClock, ScaledClock
 from simulator.community import Community
 from simulator.devices.device import WireKind
 from simulator.errors import TargetError
 from simulator.faults.fault import Fault
+from simulator.hurry import VARIABLE, Pace
 from simulator.members import adapters_of
 from simulator.own_gateway import RUN, OwnGateway
 from simulator.platform import CloudBroker, Platform
@@ -61,8 +62,8 @@ class Foreign:
 class _Ears:
     """Truth and deliveries in one scorer."""
 
-    def __init__(self, hear: Listener | None, limits: Mapping[str, int] | None) -> None:
-        self.clock = RealClock()
+    def __init__(self, hear: Listener | None, limits: Mapping[str, int] | None, clock: RealClock | ScaledClock) -> None:
+        self.clock = clock
         self.truth = Truth(keep=10_000)
         self.scorer = Scorer(limits=limits)
         self._hear = hear or Listener()
@@ -92,13 +93,19 @@ async def run_live(
     program: Sequence[str] = RUN,
     rules: str = "",
     grace_s: float = GRACE_S,
+    speed: float = 1.0,
+    start_ms: int | None = None,
 ) -> LiveRun:
-    """Let a community live on wires for `seconds`. Everything that was started is gone afterwards, also when this is cancelled."""
-    ears = _Ears(hear, limits)
+    """Let a community live on wires for `seconds`. Everything that was started is gone afterwards, also when this is cancelled.
+
+    With a `speed` other than 1 the devices and the gateway of our own live so much faster, from `start_ms` on.
+    """
+    ears = _Ears(hear, limits, RealClock() if speed == 1 else ScaledClock(speed, start_ms))
     async with contextlib.AsyncExitStack() as stack:
         if foreign is not None:
-            if troubles:
-                raise TargetError("a foreign gateway cannot be killed from here", hint="leave --target away, or use another scenario")
+            if troubles or speed != 1:
+                what = "killed" if troubles else "hurried"
+                raise TargetError(f"a foreign gateway cannot be {what} from here", hint="leave --target away, or use another scenario")
             return await _against(foreign, community, ears, seconds, faults, grace_s)
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="anhu-sim-")))
         left_out: list[str] = []
@@ -106,7 +113,11 @@ async def run_live(
         lines = serial_lines(community, place / "serial")
         for line in lines.values():
             stack.callback(line.close)
-        site = await _site(community, place, stack, radio, program, rules)
+        environment = dict(radio.environment) if radio is not None else {}
+        if isinstance(ears.clock, ScaledClock):
+            environment[VARIABLE] = str(Pace(ears.clock.began_s, ears.clock.start_ms, speed))
+            program = (sys.executable, "-m", "simulator.hurry", *program[program.index("-m") + 1 :])
+        site = await _site(community, place, stack, environment, program, rules)
         platform = Platform("127.0.0.1", site.broker.port, site.gateway.topics, ears.take)
         listening = asyncio.create_task(platform.run(), name="platform")
         stack.push_async_callback(_end, listening)
@@ -121,18 +132,25 @@ async def run_live(
 
 
 async def _site(  # noqa: PLR0917 - the parts of one site
-    community: Community, place: Path, stack: contextlib.AsyncExitStack, radio: Any, program: Sequence[str], rules: str
+    community: Community, place: Path, stack: contextlib.AsyncExitStack, environment: dict[str, str], program: Sequence[str], rules: str
 ) -> Site:
     broker = await stack.enter_async_context(CloudBroker(place / "cloud"))
     uplink = await stack.enter_async_context(Proxy("127.0.0.1", broker.port))
-    environment = radio.environment if radio is not None else {}
     write_people(community, place / "people.csv")
     extra = '[rules]\npeople_file = "people.csv"\n'
     if rules:
         (place / "rules.toml").write_text(rules, "utf-8")
         extra += 'file = "rules.toml"\n'
     upstream = ("127.0.0.1", uplink.port)
-    gateway = OwnGateway(place, community, ble=radio is not None, upstream=upstream, environment=environment, program=program, extra=extra)
+    gateway = OwnGateway(
+        place,
+        community,
+        ble="DBUS_SYSTEM_BUS_ADDRESS" in environment,
+        upstream=upstream,
+        environment=environment,
+        program=program,
+        extra=extra,
+    )
     await stack.enter_async_context(gateway)
     return Site(gateway, broker, uplink)
 

@@ -6,6 +6,7 @@
     pack = ["wristband"]       # the devices of everybody (default: those of the personas)
     seed = 7                   # default 1
     start = "2026-11-22T18:00:00Z"
+    speed = 30                 # on wires, and so much faster (default 1: virtual time, or as the clock goes)
     rules = "[site.bathroom]..."   # settings of the gateway's rules, TOML (default: the built-in ones)
     rates = "lively"           # daily (default: as real firmware), lively or sparse
     plan = "none"              # none (default): only what stands below; everyday: ordinary life beside it; demo
@@ -130,12 +131,13 @@ class Scenario:
     troubles: tuple[Trouble, ...] = ()
     site_troubles: tuple[SiteTrouble, ...] = ()
     rules: str = ""
+    speed: float = 1.0
     expect: dict[str, Any] = field(default_factory=dict)
 
     @property
     def needs_wires(self) -> bool:
         """Whether it cannot be played in virtual time."""
-        return bool(self.site_troubles)
+        return bool(self.site_troubles) or self.speed != 1
 
     def community(self) -> Community:
         """The residents and what happens to them, ordinary life and the story merged by time."""
@@ -250,6 +252,7 @@ class _Reader:
             "seed",
             "start",
             "rates",
+            "speed",
             "plan",
             "rules",
             "happening",
@@ -279,6 +282,7 @@ class _Reader:
             troubles=tuple(self._trouble(row, where, residents) for row, where in self._rows(table, "fault")),
             site_troubles=tuple(self._site_trouble(row, where) for row, where in self._rows(table, "site_fault")),
             rules=self._rules(table),
+            speed=float(self._whole(table, "speed", (), 1, 1, 100)),
             expect=self._expect(table),
         )
 

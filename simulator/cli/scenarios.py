@@ -158,6 +158,8 @@ async def _live(scenario: Scenario, foreign: Foreign | None, hear: Listener) -> 
             foreign=foreign,
             hear=hear,
             rules=scenario.rules,
+            speed=scenario.speed,
+            start_ms=scenario.start_ms,
         )
     )
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""A television set-top box: SOS key, service menu, reminders that somebody answers, over MQTT.
+"""A television set-top box: SOS key, service menu, reminders that somebody answers, puts off or leaves unanswered, over MQTT.
 
 A message is sent again until its `ack` comes down. What comes down is shown and answered: at once with `accepted`, and, where a
 person is asked, after the time that the person needs.
@@ -24,13 +24,23 @@ SHOWN = 20
 """Reminders on the screen at once; an older one goes unanswered."""
 
 
+ANSWERS = {
+    "confirm": OccurrenceKind.REMINDER_CONFIRMED,
+    "snooze": OccurrenceKind.REMINDER_SNOOZED,
+    "none": OccurrenceKind.REMINDER_UNANSWERED,
+}
+
+
 class _Asked(NamedTuple):
     at_s: float
     message: DownMessage
 
 
 class SettopBox:
-    """`name`: the level in the topic. `ponders_s`: how long the person takes to answer; `answer`: confirm, snooze or none."""
+    """`name`: the level in the topic. `ponders_s`: how long the person takes to answer; `answer`: confirm, snooze or none.
+
+    After a snooze the box reminds again by itself.
+    """
 
     driver = "settop"
     wire = WireKind.MQTT
@@ -45,7 +55,8 @@ class SettopBox:
         self._dice = random.Random(seed)
         self._heartbeat = Rhythm(heartbeat_s, self._dice.uniform(1.0, 5.0), jitter=0.05)
         self._ponders_s = ponders_s
-        self._answer = answer
+        self._answers = [answer]
+        self._minutes = 10
         self._number = 0
         self._volume = 30
         self._calls = False
@@ -100,7 +111,15 @@ class SettopBox:
         return Act((self._say(now, "result", re=message.command, status="done"),))
 
     def happen(self, verb: str, args: dict[str, Any], now: Moment) -> Act:
-        """`sos`, `sos_cancel`, `service` (item: a board of the menu), `key` (key)."""
+        """`sos`, `sos_cancel`, `service` (item: a board of the menu).
+
+        `answers`: from now on the person does that with reminders (how: list of confirm, snooze, none, the last one for good;
+        minutes: of a snooze).
+        """
+        if verb == "answers":
+            self._answers = [how for how in args.get("how", ()) if how in ANSWERS] or ["confirm"]
+            self._minutes = int(args.get("minutes", self._minutes))
+            return NOTHING
         if verb == "sos":
             self._calls = True
             return Act((self._say(now, "sos", state="start", key="red"),), (begun(OccurrenceKind.SOS),))
@@ -114,15 +133,13 @@ class SettopBox:
     def _reply(self, message: DownMessage, now: Moment) -> Act:
         if message.type == "video_request":
             return Act((self._say(now, "consent", re=message.command, answer="accept"),), (begun(OccurrenceKind.VIDEO_CONSENT),))
-        more = {"kind": message.fields["kind"]} if "kind" in message.fields else {}
-        more |= {"minutes": 10} if self._answer == "snooze" else {}
-        kinds = {
-            "confirm": OccurrenceKind.REMINDER_CONFIRMED,
-            "snooze": OccurrenceKind.REMINDER_SNOOZED,
-            "none": OccurrenceKind.REMINDER_UNANSWERED,
-        }
-        parcel = self._say(now, "reminder", re=message.command, answer=self._answer, **more)
-        return Act((parcel,), (begun(kinds[self._answer]),))
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        more: dict[str, Any] = {"kind": message.fields["kind"]} if "kind" in message.fields else {}
+        if answer == "snooze":
+            more["minutes"] = self._minutes
+            self._asked = [*self._asked[-SHOWN + 1 :], _Asked(now.s + self._minutes * 60 + self._ponders_s, message)]
+        parcel = self._say(now, "reminder", re=message.command, answer=answer, **more)
+        return Act((parcel,), (begun(ANSWERS[answer]),))
 
     def _say(self, now: Moment, kind: str, /, **fields: Any) -> Parcel:
         self._number += 1

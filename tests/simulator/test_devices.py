@@ -222,3 +222,12 @@ def test_an_outing_leaves_and_returns_along_streets() -> None:
     steps = [abs(a.lat - b.lat) * 111_320 + abs(a.lon - b.lon) * 95_000 for a, b in itertools.pairwise(places)]
     assert max(steps) < 16
     assert max(abs(p.lat - HOME.lat) + abs(p.lon - HOME.lon) for p in places) > 0.002
+
+
+def test_a_reminder_is_put_off_and_comes_back_by_itself_until_it_is_confirmed() -> None:
+    device = SettopBox("settop:tv-1", name="tv-1", seed=1)
+    device.happen("answers", {"how": ["snooze", "confirm"], "minutes": 5}, START)
+    device.receive(settop.encode_down("remind", "c-1", text="tablets"), START.after(1))
+    acts = live(device, 400, START.after(1))
+    told = [(round(now.s), fact.kind) for now, act in acts for fact in act.facts]
+    assert told == [(3, "reminder_snoozed"), (305, "reminder_confirmed")]
