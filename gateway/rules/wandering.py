@@ -14,6 +14,8 @@ One notice per pattern in `again_min`, one per day for hours and places.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import pairwise
 from math import atan2, hypot, pi
 
 import msgspec
@@ -163,22 +165,21 @@ def _is_random(found: Shape, values: Values) -> bool:
 def measure(path: list[tuple[int, float, float]]) -> Shape:
     """Length, net way, extent (diagonal of the bounding box), signed full turns, reversals between the same two ends."""
     xs, ys = [x for _, x, _ in path], [y for _, _, y in path]
-    steps = [(xs[at + 1] - xs[at], ys[at + 1] - ys[at]) for at in range(len(path) - 1)]
+    steps = [(bx - ax, by - ay) for (_, ax, ay), (_, bx, by) in pairwise(path)]
     turns = 0.0
     ends: list[tuple[float, float]] = []
-    for at in range(len(steps) - 1):
-        (ax, ay), (bx, by) = steps[at], steps[at + 1]
+    for at, ((ax, ay), (bx, by)) in enumerate(pairwise(steps), 1):
         angle = atan2(ax * by - ay * bx, ax * bx + ay * by)
-        if abs(angle) < REVERSAL:
+        if -REVERSAL < angle < REVERSAL:
             turns += angle
         else:
-            ends.append((xs[at + 1], ys[at + 1]))
+            ends.append((xs[at], ys[at]))
     return Shape(
-        length_m=sum(hypot(dx, dy) for dx, dy in steps),
+        length_m=sum([hypot(dx, dy) for dx, dy in steps]),
         net_m=hypot(xs[-1] - xs[0], ys[-1] - ys[0]),
         extent_m=hypot(max(xs) - min(xs), max(ys) - min(ys)),
         turns=turns / FULL_TURN,
-        reversals=_same_ends(ends),
+        reversals=_same_ends(ends) if ends else 0,
     )
 
 
@@ -194,6 +195,12 @@ def _same_ends(ends: list[tuple[float, float]]) -> int:
     return best
 
 
+@lru_cache(maxsize=4096)
+def _plane(lat: float, lon: float) -> Plane:
+    """The plane of a path: the same for all of its fixes."""
+    return Plane(lat, lon)
+
+
 def _extend(state: WanderingState, at_ms: int, lat: float, lon: float, accuracy_m: float) -> bool:
     """Add a fix that moved; whether it did."""
     path = state.path
@@ -204,7 +211,7 @@ def _extend(state: WanderingState, at_ms: int, lat: float, lon: float, accuracy_
         state.lat, state.lon, state.path = lat, lon, [(at_ms, 0.0, 0.0)]
         return False
     try:
-        x, y = Plane(state.lat, state.lon).xy(lat, lon)
+        x, y = _plane(state.lat, state.lon).xy(lat, lon)
     except GeometryError:
         return False
     step_m = hypot(x - path[-1][1], y - path[-1][2])
