@@ -61,7 +61,8 @@ PENDING_LIMIT = 32
 
 _K = OccurrenceKind
 _START, _GNSS = State.START, Source.GNSS
-_HUMIDITY, _ILLUMINANCE, _PRESSURE, _ODOMETER = Quantity.HUMIDITY, Quantity.ILLUMINANCE, Quantity.PRESSURE, Quantity.ODOMETER
+_HUMIDITY, _ILLUMINANCE, _PRESSURE = Quantity.HUMIDITY, Quantity.ILLUMINANCE, Quantity.PRESSURE
+_VOLTAGE, _ODOMETER = Quantity.VOLTAGE, Quantity.ODOMETER
 _KINDS: dict[str, tuple[OccurrenceKind, str | None]] = {
     "sos": (_K.SOS, None), "overspeed": (_K.OVERSPEED, None), "overspeed_warning": (_K.OVERSPEED, "warning"),
     "low_battery": (_K.LOW_BATTERY, None), "external_low": (_K.LOW_BATTERY, "external supply"), "power_off": (_K.POWER_OFF, None),
@@ -507,14 +508,13 @@ def _measurements(location: Location, f8_is_steps: bool) -> list[Body]:
             found.append((Quantity.TEMPERATURE, round(items.steps / 10 - 50, 1), "2"))
     if items.temperatures:
         found += [(Quantity.TEMPERATURE, value, channel) for channel, value in items.temperatures.items()]
-    for quantity, value in (
-        (_HUMIDITY, items.humidity), (_ILLUMINANCE, items.illuminance), (_PRESSURE, items.pressure_hpa or None),
-        (_ODOMETER, items.odometer_m or None),
+    external = items.external_mv / 1000 if items.external_mv else None
+    for quantity, value, channel in (
+        (_HUMIDITY, items.humidity, None), (_ILLUMINANCE, items.illuminance, None), (_PRESSURE, items.pressure_hpa or None, None),
+        (_VOLTAGE, external, "external"), (_ODOMETER, items.odometer_m or None, None),
     ):  # fmt: skip
         if value is not None:
-            found.append((quantity, value, None))
-    if items.external_mv:
-        found.append((Quantity.VOLTAGE, items.external_mv / 1000, "external"))
+            found.append((quantity, value, channel))
     return [
         Measurement(quantity=quantity, value=value, unit=QUANTITIES[quantity].unit, channel=channel, stored=stored)
         for quantity, value, channel in found
