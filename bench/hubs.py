@@ -61,6 +61,8 @@ def run(hubs: int, *, quiet_s: float) -> dict[str, Any]:
             ours.send("stop")
             taken: list[tuple[float, float | None]] = ours.recv()
             probe.join(5)
+            ours.close()
+            theirs.close()
             frames = gateway.status()["frames"]
         finally:
             gateway.close()
@@ -128,15 +130,26 @@ class Hub:
 
 async def _storm(ports: dict[str, int], hubs: int) -> list[float | None]:
     """Everybody at once; seconds from connecting to the confirmation of the alarm that each one brings."""
-    return list(await asyncio.gather(*(_back(Hub(number), ports, WITHIN_S * number / hubs) for number in range(hubs))))
+    lines: list[asyncio.StreamWriter] = []
+    waits = await asyncio.gather(*(_back(Hub(number), ports, WITHIN_S * number / hubs, lines) for number in range(hubs)))
+    await _closed(lines)
+    return list(waits)
 
 
-async def _back(hub: Hub, ports: dict[str, int], after_s: float) -> float | None:
+async def _closed(lines: list[asyncio.StreamWriter]) -> None:
+    for line in lines:
+        line.close()
+    await asyncio.gather(*(line.wait_closed() for line in lines), return_exceptions=True)
+
+
+async def _back(hub: Hub, ports: dict[str, int], after_s: float, lines: list[asyncio.StreamWriter]) -> float | None:
+    """Connects and stays; the connection is added to `lines`."""
     await asyncio.sleep(after_s)
     begun = time.monotonic()
     try:
         async with asyncio.timeout(LONGEST_S):
             reader, writer = await asyncio.open_connection("127.0.0.1", ports[hub.driver])
+            lines.append(writer)
             read = hub.reader()
             writer.write(hub.alive() + hub.alarm())
             while not read(await reader.readexactly(1) + await reader.read(4096)):
@@ -175,6 +188,7 @@ async def _probed(ports: dict[str, int], first: int, pipe: Connection) -> list[t
     for task in listening:
         task.cancel()
     await asyncio.gather(*listening, return_exceptions=True)
+    await _closed([writer for _, writer in lines])
     return taken + [(since, None) for hub in hubs for since in hub.waiting.values()]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bench.hubs import run
 
 
+@pytest.mark.slow  # three processes and a second of storm: about five seconds
 def test_a_house_full_of_hubs_comes_back_and_nobody_waits_for_a_repetition() -> None:
     found = run(120, quiet_s=0.3)
     assert found["starved"] == 0 and found["balanced"]
