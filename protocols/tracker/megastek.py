@@ -32,6 +32,7 @@ _NEW_STATUS = re.compile(
 )
 _OLD_STATUS = re.compile(r"(\d+),(\d+),([0-9A-Fa-f]{4}),([0-9A-Fa-f]{4}),(\d+),(\d{1,3}),(?:[^;]*,)?([^;,]*);")
 _AP = re.compile(r"([0-9A-Fa-f]{12}):(\d{1,3})")
+_NUMBER = re.compile(r"-?\d{1,9}(?:\.\d{1,9})?").fullmatch
 _BITS = ("0", "1")
 _NO_FIELDS = [""] * 30
 """Stands behind the fields of a line: what it lacks is empty."""
@@ -244,13 +245,7 @@ def _aps(text: str) -> tuple[ApSeen, ...]:
 
 
 def _number(text: str) -> float | None:
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if -1e9 < value < 1e9 else None
+    return float(text) if text and _NUMBER(text) else None
 
 
 def _count(text: str) -> int | None:
