@@ -37,11 +37,13 @@ class Agenda:
     def due(self, start: Moment, seconds: float) -> Iterator[tuple[Moment, Deed]]:
         """What is due within `seconds` of virtual time after `start`, each with its moment; includes what is added on the way."""
         end_s = start.s + seconds
-        while self._heap and self._heap[0][0] <= end_s:
-            when_s, _, deed = heapq.heappop(self._heap)
+        heap, moment = self._heap, start
+        while heap and heap[0][0] <= end_s:
+            when_s, _, deed = heapq.heappop(heap)
             # Exactly `when_s`: a sum that rounds down would come before the moment that the deed waits for.
-            now_s = max(when_s, start.s)
-            yield Moment(start.ms + round((now_s - start.s) * 1000), now_s), deed
+            if when_s > moment.s:
+                moment = Moment(start.ms + round((when_s - start.s) * 1000), when_s)
+            yield moment, deed
 
     async def run(self, clock: Clock, seconds: float | None = None) -> None:
         """Do everything when it is due, for `seconds` or until cancelled."""

@@ -7,6 +7,7 @@ code runs on real sockets and, with `Recorder` wires, in virtual time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from simulator.agenda import Agenda
@@ -89,8 +90,12 @@ class Actor:
         """Write down the facts, send the bytes, plan the next step."""
         if act.facts:
             self._stage.truth.record(self.device.id, act.facts, now.ms)
-        if act.parcels:
-            self._send([Timed(now.s, parcel) for parcel in act.parcels], now)
+        if self.faults:
+            if act.parcels:
+                self._send([Timed(now.s, parcel) for parcel in act.parcels], now)
+        else:
+            for data, to in act.parcels:
+                self.wire.send(data, to)
         self.plan()
 
     def plan(self) -> None:
@@ -129,7 +134,7 @@ class Actor:
             return
         self._due_s = NEVER_S
         if self.device.next_s <= now.s:
-            self.did(self.device.step(self._seen(now)), now)
+            self.did(self.device.step(self._seen(now) if self._clocks else now), now)
         else:
             self.plan()
 
@@ -221,7 +226,7 @@ class _Play:
         self._sent: list[Sent] = []
 
     def enter(self, device: Device, person: str | None, faults: Iterable[Fault], *, carrier: str) -> None:
-        keep = self.stage.actors[carrier].relay if carrier else lambda data, to: self._keep(device.id, Parcel(data, to))
+        keep = self.stage.actors[carrier].relay if carrier else partial(self._keep, device.id)
         self.stage.enter(device, Recorder(keep), person=person, faults=faults).up()
         for poll in getattr(device, "polls", ()):
             self._ask(device.id, poll, poll.first_s)
@@ -236,19 +241,20 @@ class _Play:
 
     def run(self, seconds: float) -> Iterator[Sent]:
         """In slices of a minute, so that a week is not held in memory."""
-        begin_s = 0.0
+        begin_s, sent = 0.0, self._sent
         while begin_s < seconds:
             start = Moment(self._start.ms + round(begin_s * 1000), self._start.s + begin_s)
             length_s = min(60.0, seconds - begin_s)
             for moment, deed in self.stage.agenda.due(start, length_s):
                 self._now = moment
                 deed(moment)
-                if self._sent:
-                    yield from self._sent
-                    self._sent.clear()
+                if sent:
+                    yield from sent
+                    sent.clear()
             begin_s += length_s
 
-    def _keep(self, device: str, parcel: Parcel) -> None:
+    def _keep(self, device: str, data: bytes, to: str) -> None:
+        parcel = Parcel(data, to)
         self._sent.append(Sent(self._now.ms, device, parcel))
         for answer in self._centre.answers(device, parcel) if self._centre else ():
             self.stage.agenda.at(self._now.s + ROUND_TRIP_S, self._hand(device, answer))

@@ -19,6 +19,7 @@ import math
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from drivers.events import epoch_ms
@@ -64,8 +65,7 @@ def ended(kind: OccurrenceKind, *, who: str = "", where: str = "") -> Fact:
     return Fact("occurrence", kind.value, "end", who, where)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One line of the log. `at_ms`: when it happened, on the simulation's clock."""
 
     seq: int
@@ -78,9 +78,14 @@ class Entry:
     @property
     def lane(self) -> str:
         """Lane in which the fact should travel."""
-        if self.fact.type != "occurrence":
-            return Lane.STATE if self.fact.type == "service_request" else Lane.TELEMETRY
-        return OCCURRENCES[OccurrenceKind(self.fact.kind)].lane
+        return _lane_of(self.fact)
+
+
+@lru_cache(maxsize=1024)
+def _lane_of(fact: Fact) -> str:
+    if fact.type != "occurrence":
+        return Lane.STATE if fact.type == "service_request" else Lane.TELEMETRY
+    return OCCURRENCES[OccurrenceKind(fact.kind)].lane
 
 
 class Truth:
@@ -109,8 +114,8 @@ class Truth:
         """Write down what happened."""
         if device in self._strangers:
             return
+        person, wire = self._people.get(device, (None, ""))
         for fact in facts:
-            person, wire = self._people.get(device, (None, ""))
             self._seq += 1
             entry = Entry(self._seq, at_ms, device, person, wire, fact)
             self.entries.append(entry)
@@ -187,6 +192,7 @@ class Scorer:
         self._last_seq: dict[tuple[str, str], tuple[int, int]] = {}
         self._ids: OrderedDict[str, None] = OrderedDict()
         self._series: dict[tuple[str, str], _Series] = defaultdict(_Series)
+        self._among: dict[tuple[Fact, str], list[_Series]] = {}
         self._counts: Counter[str] = Counter()
         self._told: Counter[str] = Counter()
         self._false: list[str] = []
@@ -258,23 +264,29 @@ class Scorer:
         )
 
     def _of(self, entry: Entry) -> list[_Series]:
-        names = [("", "total"), ("kind", _name(entry.fact)), ("wire", entry.wire)]
-        if entry.lane == Lane.ALARM:
-            names.append(("", "alarms"))
-        return [self._series[name] for name in names]
+        found = self._among.get((entry.fact, entry.wire))
+        if found is None:
+            names = [("", "total"), ("kind", _name(entry.fact)), ("wire", entry.wire)]
+            if entry.lane == Lane.ALARM:
+                names.append(("", "alarms"))
+            found = self._among[entry.fact, entry.wire] = [self._series[name] for name in names]
+        return found
 
     def _take(self, key: tuple[str, Fact], at_ms: int, delivered_ms: int) -> Entry | None:
         """The outstanding entry nearest to the event's own time, among those that lie before the delivery."""
         waiting = self._open.get(key)
         if not waiting:
             return None
+        if len(waiting) == 1:
+            if waiting[0].at_ms > delivered_ms + SLACK_MS:
+                return None
+            del self._open[key]
+            return waiting[0]
         possible = [entry for entry in waiting if entry.at_ms <= delivered_ms + SLACK_MS]
         if not possible:
             return None
         entry = min(possible, key=lambda entry: (abs(entry.at_ms - at_ms), entry.seq))
         waiting.remove(entry)
-        if not waiting:
-            del self._open[key]
         return entry
 
     def _found(self, entry: Entry, document: Mapping[str, Any], delivered_ms: int) -> None:
