@@ -8,6 +8,7 @@ is bounded without dropping anything. One port may know one protocol, or tell pr
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import ssl
 from collections import Counter
@@ -34,6 +35,8 @@ ACCEPTS_PER_TURN = 8
 """New connections per turn of the loop. asyncio takes as many as the backlog holds before it reads from anyone: after a power cut that
 would be thousands of logins in front of an SOS. The rest waits in the kernel."""
 WAITING_CONNECTIONS = 4096
+SPARE_FILES = 256
+"""Open files that connections never take: the store must be able to write what they bring."""
 
 
 class TcpListener:
@@ -53,6 +56,7 @@ class TcpListener:
     ) -> None:
         self.settings = settings
         self.port = settings.port
+        self.most_connections = settings.max_connections
         self.counts: Counter[str] = Counter()
         self.connections: set[TcpConnection] = set()
         self._pipeline = pipeline
@@ -80,6 +84,11 @@ class TcpListener:
             hint = "another program has it: ss -ltnp; or choose another listen.port"
             raise TransportError(f"tcp port {s.host}:{s.port}: {error.strerror or error}", hint=hint) from error
         self.port = self._server.sockets[0].getsockname()[1]
+        self.most_connections = _make_room(s.max_connections)
+        if self.most_connections < s.max_connections:
+            structlog.get_logger().info(
+                "fewer connections than set: open files are limited", port=self.port, connections=self.most_connections, hint="LimitNOFILE"
+            )
 
     async def run(self) -> None:
         """Close connections that say nothing, until cancelled."""
@@ -146,7 +155,7 @@ class TcpConnection(asyncio.Protocol):
         self._peer = f"{name[0]}:{name[1]}"
         self._since_s = listener._clock.now().s
         listener.counts["connections"] += 1
-        if len(listener.connections) >= listener.settings.max_connections:
+        if len(listener.connections) >= listener.most_connections:
             listener.counts["refused"] += 1
             transport.abort()
             return
@@ -233,6 +242,24 @@ class TcpConnection(asyncio.Protocol):
             self._listener._pipeline.drop(1)
             self.shut("not recognised")
         return None
+
+
+def files_for(connections: int, soft: int, hard: int) -> tuple[int, int]:
+    """The limit of open files to ask for, and the connections that it leaves room for. Limits as of getrlimit (-1: none)."""
+    wanted = connections + SPARE_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return soft, connections
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    return limit, max(1, min(connections, limit - SPARE_FILES))
+
+
+def _make_room(connections: int) -> int:
+    """Raise this process's limit of open files where that is allowed (1024 is usual, a town has more); the connections that fit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit, fit = files_for(connections, soft, hard)
+    if limit != soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return fit
 
 
 def keep_alive(sock: Any) -> None:

@@ -350,3 +350,18 @@ async def test_a_crowd_at_the_door_is_let_in_a_few_at_a_time(tmp_path: Path) -> 
         finally:
             for each in crowd:
                 each.close()
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "expected"),
+    [
+        (1024, 524288, (20_256, 20_000)),
+        (1024, 4096, (4096, 3840)),
+        (1024, -1, (20_256, 20_000)),
+        (-1, -1, (-1, 20_000)),
+        (65536, 65536, (65536, 20_000)),
+        (64, 64, (64, 1)),
+    ],
+)
+def test_room_for_connections_leaves_files_to_the_store(soft: int, hard: int, expected: tuple[int, int]) -> None:
+    assert tcp.files_for(20_000, soft, hard) == expected
