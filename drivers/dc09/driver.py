@@ -63,7 +63,7 @@ from protocols.building.sia_dc09 import (
 REPEAT_S = 60.0
 """Panels repeat after 20 s, three times; a later equal message is a new happening."""
 MEMORY = 128
-"""Messages that the repeat guard remembers."""
+"""Messages that the repeat guard remembers, none for longer than REPEAT_S."""
 STORED_AFTER_MS = 5 * 60 * 1000
 """A time of occurrence this much older than the message: the panel was offline."""
 DAY_MS = 24 * 3600 * 1000
@@ -115,6 +115,9 @@ class Dc09:
         self._bare = device.removeprefix("dc09:") if device else None
         self._stream = Dc09Stream()
         self._seen: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._rows: OrderedDict[str, str] = OrderedDict()
+        """`_seen` as JSON, row by row: the state is asked for after every read."""
+        self._dumped: bytes | None = None
 
     def receive(self, frame: Frame) -> Output:
         """Events of every message that this read completes; ACK, NAK and DUH as acknowledgements."""
@@ -139,7 +142,9 @@ class Dc09:
 
     def dump(self) -> bytes:
         """The repeat guard."""
-        return json.dumps(list(self._seen.items())).encode()
+        if self._dumped is None:
+            self._dumped = f"[{','.join(self._rows.values())}]".encode()
+        return self._dumped
 
     def load(self, state: bytes) -> None:
         """Take the repeat guard back; a damaged one is ignored."""
@@ -147,7 +152,19 @@ class Dc09:
             rows = [(str(key), (str(ref), float(at_s))) for key, (ref, at_s) in json.loads(state)]
         except (ValueError, TypeError):
             return
-        self._seen = OrderedDict(rows[-MEMORY:])
+        self._seen, self._rows = OrderedDict(), OrderedDict()
+        for key, (ref, at_s) in rows[-MEMORY:]:
+            self._remember(key, ref, at_s)
+
+    def _remember(self, key: str, ref: str, at_s: float) -> None:
+        self._seen[key] = (ref, at_s)
+        self._rows[key] = json.dumps([key, [ref, at_s]])
+        self._dumped = None
+        self._seen.move_to_end(key)
+        self._rows.move_to_end(key)
+        while len(self._seen) > MEMORY or at_s - next(iter(self._seen.values()))[1] > REPEAT_S:
+            self._seen.popitem(last=False)
+            self._rows.popitem(last=False)
 
     def _message(self, frame: Frame, output: Output) -> None:
         message = decode(frame.data, self._options["text_encoding"])
@@ -281,10 +298,7 @@ class Dc09:
             ref = known[0]
         else:
             ref = f"{message.sequence}:{message.at_ms or frame.received.ms}:{message.account}"
-        self._seen[key] = (ref, frame.received.s)
-        self._seen.move_to_end(key)
-        while len(self._seen) > MEMORY:
-            self._seen.popitem(last=False)
+        self._remember(key, ref, frame.received.s)
         return ref
 
 

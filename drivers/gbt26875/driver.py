@@ -68,6 +68,8 @@ TRIES = 3
 """Clause 6.5: at most 10 s, three times."""
 MAX_ACTIVE = 4096
 """Conditions that are remembered for their end."""
+STORED = 512
+"""Of them, the latest outlive a restart."""
 _K = OccurrenceKind
 _LOUD = frozenset(
     (_K.FIRE, _K.SMOKE, _K.HEAT, _K.GAS, _K.ELECTRICAL_FIRE, _K.SOS, _K.GENERAL_ALARM, _K.CO_ALARM, _K.WATER_LEAK, _K.MEDICAL)
@@ -132,6 +134,7 @@ class Gbt26875:
         self._own = NOWHERE
         self._framer = Framer(cut, limit=MAX_FRAME)
         self._active: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._dumped: bytes | None = None
         self._pending: dict[int, _Pending] = {}
         self._serial = 0
 
@@ -187,8 +190,10 @@ class Gbt26875:
         return output
 
     def dump(self) -> bytes:
-        """The conditions that have begun."""
-        return json.dumps(list(self._active.items())[-512:]).encode()
+        """The conditions that have begun. Asked for after every read, heartbeats included, so it is written when they change."""
+        if self._dumped is None:
+            self._dumped = json.dumps(list(self._active.items())[-STORED:]).encode()
+        return self._dumped
 
     def load(self, state: bytes) -> None:
         """Take them back; a damaged state is ignored."""
@@ -197,6 +202,7 @@ class Gbt26875:
         except (ValueError, TypeError):
             return
         self._active = OrderedDict(rows)
+        self._dumped = None
 
     # --- frames
 
@@ -350,6 +356,8 @@ class Gbt26875:
         self, key: str, on: bool, kind: OccurrenceKind, *, place: str, detail: str | None, severity: Severity | None = None
     ) -> list[Body]:  # fmt: skip
         was = self._active.get(key)
+        if on != (was is not None) or len(self._active) > STORED:
+            self._dumped = None
         if on:
             self._active[key] = (kind.value, place)
             self._active.move_to_end(key)
@@ -368,6 +376,7 @@ class Gbt26875:
         bodies: list[Body] = []
         for key in ended:
             kind, place = self._active.pop(key)
+            self._dumped = None
             bodies.append(Occurrence(kind=OccurrenceKind(kind), state=State.END, place=place, detail=why))
         return bodies
 
@@ -383,6 +392,7 @@ class Gbt26875:
                 case "manual_alarm":
                     bodies.append(Occurrence(kind=_K.FIRE, state=State.START, place=place, detail="manual alarm", person=who))
                     self._active[f"{scope or 'unit/'}manual|fire_alarm"] = (_K.FIRE.value, place)
+                    self._dumped = None
                 case "mute":
                     bodies.append(Occurrence(kind=_K.SIREN, state=State.END, place=place, detail="muted", person=who))
                 case "self_test" | "test":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -275,3 +276,20 @@ def test_a_late_event_keeps_its_time_on_the_way() -> None:
     assert got.at_ms == event.at_ms and isinstance(got.body, Occurrence) and got.body.stored
     assert message_of(Event(device="w", at_ms=1, body=Position()), account="1", sequence=1, now_ms=1) is None
     assert _feed(Dc09({}, None), encode(link_test(account="0A12", now_ms=NOW.ms))).events[0].body.online  # type: ignore[union-attr]
+
+
+def test_the_repeat_guard_keeps_a_minute_and_is_written_only_when_it_changes() -> None:
+    driver = Dc09({"check_time": False}, None)
+
+    def say(message: Message, second: int) -> None:
+        _feed(driver, encode(message), Instant(AT + second * 1000, 1000.0 + second), transport=Transport.TCP)
+
+    for second in range(200):
+        say(Message("SIA-DCS", f"{second:04d}", "1", "0", "A001", "Nri1/PA001", at_ms=AT + second * 1000), second)
+    state = driver.dump()
+    assert len(json.loads(state)) == 61
+    say(Message("NULL", "0201", "1", "0", "A001", at_ms=AT + 200_000), 200)
+    assert driver.dump() is state
+    again = Dc09({"check_time": False}, None)
+    again.load(state)
+    assert again.dump() == state
