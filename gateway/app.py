@@ -388,9 +388,13 @@ class Gateway:
         async def pair(request: dict[str, Any]) -> dict[str, Any]:
             return {"seconds": self.pair(float(request.get("seconds", 300)))}
 
+        async def revive(request: dict[str, Any]) -> dict[str, Any]:
+            return await self.upstream.revive(str(request.get("uplink", "")), [str(ident) for ident in request.get("ids", [])])
+
         return {
             "status": status,
             "metrics": metrics,
+            "revive": revive,
             "erase": erase,
             "stop": stop,
             "pair": pair,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import ssl
 from collections.abc import Sequence
@@ -51,6 +52,24 @@ class Upstream:
         gateway.pipeline.on_answered = self._answered
         for settings in gateway.settings.uplink:
             await self._start(settings)
+
+    async def revive(self, uplink: str, ids: list[str]) -> dict[str, int]:
+        """Send dead letters again, those of one uplink or all, those of `ids` or all: how many go out, and how many have left the
+        database since."""
+        store = self._gateway.store
+        rows = await asyncio.to_thread(store.query, "SELECT uplink, lane, seq, substr(data, 8, 26) FROM dead")
+        wanted: dict[tuple[str, Lane], list[int]] = {}
+        for name, lane, seq, ident in rows:
+            if uplink in ("", name) and (not ids or bytes(ident).decode() in ids):  # type: ignore[call-overload]  # BLOB column
+                wanted.setdefault((str(name), Lane(str(lane))), []).append(int(seq))  # type: ignore[call-overload]  # INTEGER column
+        pumps = {each.pump.name: each.pump for each in self.uplinks}
+        revived: list[tuple[str, Lane, int]] = []
+        for (name, lane), seqs in wanted.items():
+            if name in pumps:
+                revived += [(name, lane, seq) for seq in pumps[name].again(lane, seqs)]
+        if revived:
+            await store.append(Batch(revived=revived, urgent=True))
+        return {"sent_again": len(revived), "not_there": sum(map(len, wanted.values())) - len(revived)}
 
     def tick(self) -> None:
         """Once a second: alarms that are overdue."""

@@ -1,4 +1,4 @@
-"""Verbs on the history: events (filters, formats, traces, dead letters) and erase."""
+"""Verbs on the history: events (filters, formats, traces), deadletters and erase."""
 
 from __future__ import annotations
 
@@ -48,6 +48,18 @@ def add(verbs: Any, data_dir_option: Any) -> None:
     what.add_argument("--trace", metavar="ID", help="when an alarm was received, stored, acknowledged, published and delivered")
     events.set_defaults(handler=_events)
 
+    letters = verbs.add_parser(
+        "deadletters",
+        help="events that a platform refused for good: list them, or send them again",
+        epilog=example("anhu deadletters --uplink family --again --data-dir var"),
+    )
+    data_dir_option(letters)
+    letters.add_argument("id", nargs="*", help="only these events")
+    letters.add_argument("--uplink", default="", help="only those of this uplink")
+    letters.add_argument("--again", action="store_true", help="send them once more; the gateway must run")
+    letters.add_argument("--limit", type=int, default=1000, help="list at most so many, the newest ones (default 1000)")
+    letters.set_defaults(handler=_deadletters)
+
     erase = verbs.add_parser(
         "erase", help="erase a person: events, frames, states, log", epilog=example("anhu erase r-0417 --yes --data-dir var")
     )
@@ -86,6 +98,27 @@ def _events(args: argparse.Namespace) -> int:
             _print_events(db, args)
     except sqlite3.Error as error:
         raise AnhuError(f"{path}: cannot be read: {error}", hint="is the gateway of this folder the same version? anhu --version") from None
+    finally:
+        db.close()
+    return 0
+
+
+def _deadletters(args: argparse.Namespace) -> int:
+    folder = data_dir_of(args)
+    if args.again:
+        found = control.ask(folder, {"do": "revive", "uplink": args.uplink, "ids": args.id}, timeout_s=60)
+        if "error" in found:
+            raise AnhuError(str(found["error"]), hint="anhu status")
+        print_json(found)
+        return 0
+    if not (folder / "anhu.db").exists():
+        raise AnhuError(f"{folder / 'anhu.db'}: no database", hint="give --data-dir, or start the gateway once")
+    db = sqlite3.connect(f"file:{folder / 'anhu.db'}?mode=ro", uri=True, timeout=10)
+    try:
+        for row in _newest(db, "dead", "at_ms", args.limit):
+            ident = bytes(row["data"])[7:33].decode()
+            if args.uplink in ("", row["uplink"]) and (not args.id or ident in args.id):
+                print_json({"id": ident, **row, "data": msgspec.Raw(bytes(row["data"]))})
     finally:
         db.close()
     return 0

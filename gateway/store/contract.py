@@ -108,7 +108,8 @@ class Batch(msgspec.Struct):
     """What is committed together. `urgent`: holds an alarm or a command, commit at once.
 
     `trims` and `sheds` belong to retention: rows that go, and the open loss ranges that this leaves; `told` are lanes whose range has
-    become a `loss` event of this very batch; `quarantine_trim` oldest refused frames go.
+    become a `loss` event of this very batch; `quarantine_trim` oldest refused frames go. `revived` are dead letters (uplink, lane, seq)
+    that are sent again and no longer dead.
     """
 
     events: list[Event] = []
@@ -122,6 +123,7 @@ class Batch(msgspec.Struct):
     told: list[Lane] = []
     quarantine_trim: int = 0
     dead: list[Dead] = []
+    revived: list[tuple[str, Lane, int]] = []
     desired: list[tuple[int, str, str, int]] = []
     urgent: bool = False
 
@@ -140,6 +142,7 @@ class Batch(msgspec.Struct):
             + len(self.told)
             + (self.quarantine_trim > 0)
             + len(self.dead)
+            + len(self.revived)
             + len(self.desired)
         )
 

@@ -47,6 +47,8 @@ HIGH_WATER_ROWS = 20_000
 TRACED_ALARMS_S = 30 * 24 * 3600
 """Stage times of alarms are kept so long, and of so many:"""
 TRACE_ROWS = 50_000
+DEAD_ROWS = 20_000
+"""Dead letters that are kept, besides alarms; the events themselves stay in the history."""
 BOOTS_KEPT = 1000
 
 
@@ -301,6 +303,10 @@ class SqliteStore:
             db.executemany("INSERT OR REPLACE INTO command VALUES (?,?,?,?,?,?,?,?,?,?)", batch.commands)
         if batch.dead:
             db.executemany("INSERT OR IGNORE INTO dead VALUES (?,?,?,?,?,?)", batch.dead)
+        if batch.revived:
+            db.executemany(
+                "DELETE FROM dead WHERE uplink=? AND lane=? AND seq=?", [(name, lane.value, seq) for name, lane, seq in batch.revived]
+            )
         if batch.desired:
             db.executemany("INSERT OR REPLACE INTO desired VALUES (?,?,?,?)", batch.desired)
         self._write_trims(batch)
@@ -515,6 +521,8 @@ class SqliteStore:
             if count > TRACE_ROWS:
                 sql = "DELETE FROM trace WHERE id IN (SELECT id FROM trace ORDER BY at_ms LIMIT ?)"
                 self._db.execute(sql, (count - TRACE_ROWS,))
+            old = "SELECT uplink, lane, seq FROM dead WHERE lane != 'alarm' ORDER BY at_ms DESC LIMIT -1 OFFSET ?"
+            self._db.execute(f"DELETE FROM dead WHERE (uplink, lane, seq) IN ({old})", (DEAD_ROWS,))  # noqa: S608 - our own text
             finished = "('done','failed','expired','unknown')"
             self._db.execute(f"DELETE FROM command WHERE updated_ms < ? AND status IN {finished}", (commands_before_ms,))  # noqa: S608
 

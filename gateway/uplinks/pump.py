@@ -87,9 +87,7 @@ class Pump:
         self._orderly_until = {lane: now + ORDERLY_S[lane] for lane in LANES}
         for lane, feed in self.feeds.items():
             feed.set_aside(self._store.high(lane))
-        if Lane.ALARM in self.feeds:
-            # A broker that died may have taken them with it; the platform drops doubles.
-            self._forget_awaiting(Lane.ALARM, sorted(self.feeds[Lane.ALARM].awaiting))
+        # What the platform has not acknowledged may have died with its broker.
         self._start_over(now)
         self._unsettled = True
 
@@ -185,6 +183,17 @@ class Pump:
     def give_back(self, lane: Lane, rows: list[Row]) -> None:
         """These could not be sent and wait again."""
         self.feeds[lane].give_back([row.seq for row in rows])
+
+    def again(self, lane: Lane, seqs: list[int]) -> list[int]:
+        """Send rows that were settled once more (dead letters whose fault is mended); which of them there still are."""
+        feed = self.feeds.get(lane)
+        if feed is None:
+            return []
+        found = [seq for seq in sorted(seqs) if self._store.low(lane) <= seq < feed.next]
+        feed.give_back(found)
+        self.settle()
+        self.news.set()
+        return found
 
     def acknowledge(self, ack: Ack, epoch: str) -> str:
         """An acknowledgement of the platform; what is wrong with it, or an empty text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -113,14 +114,19 @@ async def test_what_an_uplink_does_not_want_is_told_as_gone_when_it_is_asked_for
         assert said == [[(4, 6)]]
 
 
-async def test_alarms_that_no_platform_acknowledged_go_again_at_once_when_the_link_is_back(tmp_path: Path) -> None:
+async def test_pauses_between_repetitions_start_over_when_the_link_is_back(tmp_path: Path) -> None:
     async with opened(tmp_path, commit_ms=1) as store:
-        pump = Pump(UplinkSection(name="city", host="x", ack="application", alarm_ack_s=3600), store, lambda: 0)
+        pump = Pump(UplinkSection(name="city", host="x", ack="application", alarm_ack_s=0.02), store, lambda: 0)
         await store.append(Batch(events=events(3, OccurrenceKind.SOS)))
         pump.start()
         pump.link_back()
-        assert (await send(pump, lane=Lane.ALARM))[0] == [1, 2, 3]
-        assert await pump.take(Lane.ALARM, 10) is None
-        pump.link_lost()
-        pump.link_back()
-        assert (await send(pump, lane=Lane.ALARM))[0] == [1, 2, 3]
+        for _ in range(8):
+            pump._tries = dict.fromkeys([(Lane.ALARM, seq) for seq in (1, 2, 3)], 12)
+            assert (await send(pump, lane=Lane.ALARM))[0] == [1, 2, 3]
+            await asyncio.sleep(0.03)
+            pump._repeat_overdue()
+            assert await pump.take(Lane.ALARM, 10) is None, "after many tries it waits for minutes"
+            pump.link_lost()
+            pump.link_back()
+            await asyncio.sleep(0.03)
+            pump._repeat_overdue()
