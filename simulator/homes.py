@@ -6,6 +6,7 @@ from drivers.vocabulary import OccurrenceKind
 from simulator.devices.badge import Badge
 from simulator.devices.discovered_sensor import DiscoveredSensor
 from simulator.devices.health_device import HealthDevice
+from simulator.devices.motion_band import MotionBand
 from simulator.devices.zigbee import SENSES, ZigbeeBridge, ZigbeeSensor
 from simulator.members import LIVELY, Installer, Member, Rates, Resident
 
@@ -74,6 +75,12 @@ def _discovered(item: str, dialect: str, senses: OccurrenceKind, title: str, pla
     return install
 
 
+def _band(person: Resident, number: int, seed: int, rates: Rates) -> Member:
+    name = f"b-{number}"
+    device = MotionBand(f"motion_band:{name}", name=name, seed=seed)
+    return Member(device, "band", person.id, f"{person.name} 手环", "wrist", seed)
+
+
 def _mac(first: int, number: int) -> str:
     return f"{first:02X}:00:00:" + ":".join(f"{byte:02X}" for byte in number.to_bytes(3, "big"))
 
@@ -86,6 +93,7 @@ HOMES: dict[str, Installer] = {
     "cuff": _health("cuff", "血压计"),
     "oximeter": _health("oximeter", "血氧仪"),
     "strap": _health("strap", "心率带"),
+    "band": _band,
     **{item: _zigbee(item) for item in SENSES},
     "esphome_gas": _discovered("esphome_gas", "esphome", OccurrenceKind.GAS, "燃气探测器", "kitchen"),
     "tasmota_leak": _discovered("tasmota_leak", "tasmota", OccurrenceKind.WATER_LEAK, "水浸传感器", "bathroom"),

@@ -208,8 +208,12 @@ def _writer(member: Member) -> Callable[[Sent], bytes]:
     if device.wire is WireKind.MQTT:
 
         def published(sent: Sent) -> bytes:
-            topic, payload = _quoted(sent.parcel.to).decode(), _quoted(sent.parcel.data.decode("utf-8", "replace")).decode()
-            return f'{head},"received":"{rfc3339(sent.at_ms)}","topic":{topic},"payload":{payload}}}\n'.encode()
+            topic = _quoted(sent.parcel.to).decode()
+            try:
+                payload = '"payload":' + _quoted(sent.parcel.data.decode()).decode()
+            except UnicodeDecodeError:
+                payload = f'"payload_hex":"{sent.parcel.data.hex()}"'
+            return f'{head},"received":"{rfc3339(sent.at_ms)}","topic":{topic},{payload}}}\n'.encode()
 
         return published
     if device.wire is WireKind.BLE:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 
 from drivers.events import epoch_ms
+from protocols.mqtt.motion_band import decode as decode_block
 from protocols.mqtt.zigbee2mqtt import read_devices
 from simulator.clock import Moment
 from simulator.community import Community, build
 from simulator.devices.device import Happening
 from simulator.devices.health_device import HealthDevice
+from simulator.devices.motion_band import MotionBand
 from simulator.devices.zigbee import SENSES, ZigbeeBridge, ZigbeeSensor
 from simulator.live import run_live
 from simulator.members import LIVELY
@@ -22,10 +26,11 @@ from simulator.scenario import read
 from simulator.truth import Entry, Score
 from simulator.virtual import Listener, run_virtual
 from tests.conftest import need
+from tests.shared import shared_file
 
 T0 = 1795336212000
 NOW = Moment(T0, 0.0)
-PACK = ("badge", "aide", "nurse", "cuff", "oximeter", "strap", *SENSES, "esphome_gas", "tasmota_leak")
+PACK = ("band", "badge", "aide", "nurse", "cuff", "oximeter", "strap", *SENSES, "esphome_gas", "tasmota_leak")
 STORY: tuple[tuple[float, str, str, dict[str, object]], ...] = (
     (1.0, "badge", "enter", {"room": "bedroom"}),
     (2.5, "aide", "enter", {"room": "hall"}),
@@ -41,6 +46,7 @@ STORY: tuple[tuple[float, str, str, dict[str, object]], ...] = (
     (5.0, "aide", "enter", {"room": "bedroom"}),
     (5.5, "strap", "measure", {"heart_rate": 71}),
     (6.0, "badge", "sos", {}),
+    (6.2, "band", "sos", {}),
     (6.5, "zigbee_door", "door_close", {}),
     (7.0, "zigbee_gas", "gas_gone", {}),
     (7.2, "esphome_gas", "gas_gone", {}),
@@ -50,6 +56,7 @@ SEEN = {
     "ble_badge": {"sos": 2, "service_visit": 1, "presence": 3},
     "gatt_health": {"systolic": 1, "diastolic": 1, "spo2": 1, "heart_rate": 3},
     "zigbee2mqtt": {"gas": 2, "gas end": 2, "smoke": 1, "water_leak": 2, "door_open": 1, "door_open end": 1},
+    "motion_band": {"sos": 3},
     "mqtt_discovery": {"gas": 2, "water_leak": 2, "water_leak end": 1, "temperature": 2},
 }
 """At least so many of these, all families together where two share a kind."""
@@ -150,3 +157,47 @@ def test_a_cuff_that_nobody_empties_keeps_its_readings() -> None:
     values = [parcel for parcel in cuff.receive(b"", later, "subscribed:2a35").parcels if parcel.to == "value:2a35"]
     assert len(values) == 2
     assert not cuff.receive(b"", later, "subscribed:2a35").parcels
+
+
+def recorded(is_fall: int, count: int) -> list[list[list[int]]]:
+    """Trials of somebody else's falls and days at the wrist, 20 Hz, milli-g."""
+    with shared_file("data/fall/umafall/umafall_wrist.csv").open(encoding="utf-8") as file:
+        trials = [int(row["k"]) for row in csv.DictReader(file) if int(row["is_fall"]) == is_fall]
+    data = np.load(shared_file("data/fall/umafall/umafall_wrist.npz"))
+    chosen = trials[:: max(len(trials) // count, 1)][:count]
+    return [data["acc"][data["off"][k] : data["off"][k + 1]].tolist() for k in chosen]
+
+
+class Conclusions(Listener):
+    """Who was said to have fallen."""
+
+    def __init__(self) -> None:
+        self.said: set[tuple[str, str]] = set()
+
+    def deliver(self, document: Mapping[str, Any], delivered_ms: int) -> None:
+        if document["body"].get("kind") in ("fall_suspected", "fall"):
+            self.said.add((document["subject"], document["body"]["kind"]))
+
+
+def test_recorded_falls_played_by_a_band_are_found_and_recorded_days_left_in_peace() -> None:
+    trials = recorded(1, 6) + recorded(0, 6)
+
+    def plan(community: Community) -> Iterator[Happening]:
+        bands = [community.find(resident.id, "band") for resident in community.residents]
+        for band, samples in zip(bands, trials, strict=True):
+            yield Happening(20.0, band, "fall", {"samples": samples})
+        for band in bands[6:]:
+            yield Happening(36.0, band, "get_up")
+
+    community, heard = build(12, seed=3, make_plan=plan, pack=("band",)), Conclusions()
+    run_virtual(community, seconds=100, start_ms=T0, hear=heard)
+    people = [resident.id for resident in community.residents]
+    assert sum((person, "fall_suspected") in heard.said for person in people[:6]) >= 4
+    assert sum((person, "fall") in heard.said for person in people[6:]) <= 1
+
+
+def test_a_band_counts_its_samples_over_a_lost_link() -> None:
+    band = MotionBand("motion_band:b-1", name="b-1", seed=1)
+    band.up(NOW)
+    firsts = [decode_block(band.step(NOW.after(second)).parcels[0].data).first for second in range(2, 6)]
+    assert firsts == [0, 20, 40, 60]

@@ -1,0 +1,1 @@
+"""Bands that send raw acceleration: the gateway itself judges whether somebody fell."""
