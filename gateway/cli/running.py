@@ -118,9 +118,7 @@ SWITCH_S = 0.0005
 def _tune() -> None:
     """What stands after the start stays: looking through it again and again (over 20 ms each time) would keep alarms waiting.
 
-    Events hold no cycles, so that the collector of cycles may come more seldom. And the writer of the store gets its turn after a
-    millisecond instead of five while the loop is busy: alarms wait for it."""
-    sys.setswitchinterval(0.001)
+    Events hold no cycles, so that the collector of cycles may come more seldom."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(5000, 20, 50)
