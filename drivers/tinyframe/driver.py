@@ -165,11 +165,14 @@ class TinyFrameRadar:
             except RemoteProtocolError as error:
                 output.rejects.append(error.reject())
                 continue
+            # Closed before the meaning: a height that is written because of this answer is read back by the same question.
+            settled = Output()
+            self._settle(message, frame.received, settled)
             bodies = self._bodies(message)
             if bodies:
                 part = frame.part(raw)
                 output.events += [part.event(self._device, body) for body in bodies]
-            self._settle(message, frame.received, output)
+            output.events += settled.events
 
     def _bodies(self, message: tf.Message) -> list[Body]:
         key = PARAMETERS.get(message.name)
