@@ -58,7 +58,7 @@ class Client:
 class Site:
     """The whole arrangement; `arrived` hears every batch at the platform."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "") -> None:
         self.near, self.cloud = Mosquitto(folder / "near").start(), Mosquitto(folder / "cloud").start()
         rows = "\n".join(f"mqtt_json:d-{i},mqtt_json,r-{i}" for i in range(DEVICES))
         sections = f"""
@@ -72,6 +72,7 @@ name = "city"
 host = "127.0.0.1"
 port = {self.cloud.port}
 version = "3.1.1"
+{more}
 """
         self.gateway = GatewayProcess(folder / "gw", f"device,driver,subject\n{rows}\n", sections, gateway='log = "warning"')
 
@@ -87,9 +88,10 @@ version = "3.1.1"
 
 
 @asynccontextmanager
-async def site() -> AsyncIterator[Site]:
+async def site(more: str = "") -> AsyncIterator[Site]:
+    """`more` is TOML for the gateway's settings."""
     with tempfile.TemporaryDirectory() as folder:
-        made = Site(Path(folder))
+        made = Site(Path(folder), more)
         try:
             yield made
         finally:

@@ -2,16 +2,20 @@
 
 The backlog has 100,000 events; ANHU_BENCH_BACKLOG=1000000 for the long one. Latencies are from publishing at the device's broker to
 arrival at the platform, which takes the alarm lane on a connection of its own, as the contract lets it: otherwise alarms would wait in
-the platform's broker behind what the platform itself has not read yet.
+the platform's broker behind what the platform itself has not read yet. `stages_ms` are the gateway's own stamps of the same alarms, and
+`bench_late_ms` is how late this program itself was: on a crowded machine it waits for the processor like everybody else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import time
+from pathlib import Path
 from typing import Any
 
 from bench._site import Client, connected, message, rss_mb, site, written_bytes
@@ -46,7 +50,10 @@ async def run() -> dict[str, Any]:
         await asyncio.to_thread(s.gateway.start)
         source, cloud = Client(s.near.port, "bench-source", []), Client(s.cloud.port, "bench-sink", ["anhu/v1/+/+/evt/alarm"], sink.take)
         async with connected(source, cloud):
-            steady = await at_rate(source, sink)
+            late: list[float] = []
+            steady = await at_rate(source, sink, late)
+            await asyncio.sleep(1.5)
+            stages = stage_times(s.gateway.data / "anhu.db")
         s.cloud.stop(signal.SIGTERM)
         disk = written_bytes(s.pid)
         async with connected(source):
@@ -62,6 +69,8 @@ async def run() -> dict[str, Any]:
         return {
             "steady_rate": RATE,
             "steady_ms": percentiles(steady),
+            "stages_ms": stages,
+            "bench_late_ms": percentiles(late),
             "backlog": BACKLOG,
             "behind_backlog_ms": percentiles(behind),
             "drain_per_s": round(rate),
@@ -70,7 +79,18 @@ async def run() -> dict[str, Any]:
         }
 
 
-async def at_rate(source: Client, sink: Sink) -> list[float]:
+def stage_times(database: Path) -> dict[str, dict[str, float]]:
+    """From stage to stage, over all alarms of the database that were delivered."""
+    found: dict[str, dict[str, int]] = {}
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+        for ident, stage, at_ms in db.execute("SELECT id, stage, at_ms FROM trace"):
+            found.setdefault(ident, {})[stage.split(":")[0]] = at_ms
+    steps = (("received", "committed"), ("committed", "published"), ("published", "delivered"))
+    whole = [each for each in found.values() if len(each) >= 4]
+    return {f"{a}_to_{b}": percentiles([(each[b] - each[a]) / 1000 for each in whole]) for a, b in steps} if whole else {}
+
+
+async def at_rate(source: Client, sink: Sink, late: list[float]) -> list[float]:
     sent: dict[str, float] = {}
     begun = time.monotonic()
     number = 0
@@ -79,7 +99,9 @@ async def at_rate(source: Client, sink: Sink) -> list[float]:
         while number < due:
             publish(source, number, sent if number % ALARM_EVERY == 0 else None)
             number += 1
+        asked = time.monotonic()
         await asyncio.sleep(0.002)
+        late.append(time.monotonic() - asked - 0.002)
     return await latencies(sent, sink)
 
 

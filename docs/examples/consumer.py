@@ -25,6 +25,8 @@ import aiomqtt
 GAP_S = 3.0
 MOST_NAMED = 500
 TICK_S = 0.2
+SILENCE_S = 150.0
+"""Gateways say how they are once a minute: when nothing is heard for so long the connection is made anew, whatever it claims."""
 SOURCE = re.compile(r"^/anhu/([A-Za-z0-9_-]{1,64})/gw/([A-Za-z0-9_-]{1,64})/(alarm|state|telemetry)$")
 
 
@@ -62,6 +64,7 @@ class Consumer:
 
     def __init__(self, database: str, on_event: Callable[[dict[str, Any]], None] = lambda event: None) -> None:
         self.doubles = 0
+        self._heard_s = 0.0
         self._db = sqlite3.connect(database)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
@@ -77,7 +80,8 @@ class Consumer:
         while True:
             try:
                 async with aiomqtt.Client(host, port, identifier="anhu-consumer", clean_session=False, **options) as client:
-                    await client.subscribe([("anhu/v1/+/+/evt/+", 1), ("anhu/v1/+/+/gone", 1)])
+                    await client.subscribe([("anhu/v1/+/+/evt/+", 1), ("anhu/v1/+/+/gone", 1), ("anhu/v1/+/+/health", 0)])
+                    self._heard_s = time.monotonic()
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._listen(client))
                         group.create_task(self._acknowledge(client))
@@ -87,10 +91,11 @@ class Consumer:
     async def _listen(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
             topic, payload = str(message.topic), bytes(message.payload)  # type: ignore[arg-type]  # aiomqtt gives bytes for what a broker sent
+            self._heard_s = time.monotonic()
             if topic.endswith("/gone"):
                 _, _, tenant, gateway, _ = topic.split("/")
                 self.take_gone(f"/anhu/{tenant}/gw/{gateway}", payload)
-            else:
+            elif "/evt/" in topic:
                 self.take(payload)
         raise aiomqtt.MqttError("the broker has ended the connection")
 
@@ -140,6 +145,8 @@ class Consumer:
     async def _acknowledge(self, client: aiomqtt.Client) -> None:
         while True:
             await asyncio.sleep(TICK_S)
+            if time.monotonic() - self._heard_s > SILENCE_S:
+                raise aiomqtt.MqttError("nothing was heard")
             for topic, message in self.acknowledgements(time.monotonic()):
                 await client.publish(topic, message, qos=1)
 
