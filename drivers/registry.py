@@ -7,6 +7,7 @@ does not pay for twenty.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 from importlib import metadata
 from pathlib import Path
@@ -59,7 +60,9 @@ def _is_own(name: str) -> bool:
     return name.isidentifier() and not name.startswith("_") and (_HERE / name / "driver.py").is_file()
 
 
+@functools.cache
 def _foreign() -> dict[str, metadata.EntryPoint]:
+    """What is installed, looked up once: it does not change while a process runs, and each look reads every package."""
     found: dict[str, metadata.EntryPoint] = {}
     own = set(_own())
     for entry in metadata.entry_points(group=ENTRY_POINT_GROUP):
