@@ -17,7 +17,7 @@ from simulator.virtual import capture, run_virtual
 
 START_MS = 1795276800000
 DAY_S = 86_400.0
-PEOPLE, DEVICES, WIRE_S = 40, 1_000, 20.0
+PEOPLE, DEVICES, WIRE_S = 100, 1_000, 20.0
 
 
 def measure() -> dict[str, Any]:
@@ -30,20 +30,30 @@ def measure() -> dict[str, Any]:
 
 
 def virtual(rates: Rates) -> dict[str, float]:
-    """One day of some people. `generated`: CPU of the simulator alone; `judged`: wall time through the gateway's pipeline and rules."""
+    """One day of some people. `generated`: by the CPU of the simulator alone; `judged`: by the wall, through the gateway's drivers and
+    rules and the score; `judged_on_free_cores`: by the CPU of the busier of the two processes, which is the wall on a machine that does
+    nothing else. `*_cpu_ms`: of a person's day, with the start of the processes."""
     people = build(PEOPLE, seed=1, make_plan=everyday, rates=rates)
     cpu = time.process_time()
     frames = sum(1 for _ in capture(people, seconds=DAY_S, start_ms=START_MS, truth=Truth(keep=0)))
     generated_s = time.process_time() - cpu
-    begun = time.monotonic()
+    begun, cpu, child = time.monotonic(), time.process_time(), _children_s()
     run = run_virtual(build(PEOPLE, seed=1, make_plan=everyday, rates=rates), seconds=DAY_S, start_ms=START_MS)
-    judged_s = time.monotonic() - begun
+    judged_s, simulator_s, gateway_s = time.monotonic() - begun, time.process_time() - cpu, _children_s() - child
     assert run.score.total.missed == 0
     return {
         "generated": round(PEOPLE / generated_s * 60),
         "judged": round(PEOPLE / judged_s * 60),
+        "judged_on_free_cores": round(PEOPLE / max(simulator_s, gateway_s) * 60),
+        "simulator_cpu_ms": round(simulator_s / PEOPLE * 1000, 1),
+        "gateway_cpu_ms": round(gateway_s / PEOPLE * 1000, 1),
         "frames_per_person_day": round(frames / PEOPLE),
     }
+
+
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def memory() -> float:

@@ -44,6 +44,7 @@ class BathroomRule:
     )
     state_type = BathroomState
     listens: frozenset[Topic] | None = frozenset(_PLACED | {Quantity.HUMIDITY})
+    without_ends = frozenset({_K.MOTION, _K.BED_ENTRY})
     grace_ms = 300_000
     key = staticmethod(of_person)
 

@@ -32,6 +32,7 @@ __all__ = [
     "RULE_DEVICE",
     "UNASSIGNED",
     "UNCHANGED",
+    "Choosing",
     "Context",
     "Decision",
     "DeviceFacts",
@@ -346,6 +347,15 @@ class Resting(Protocol):
 
     def rests(self, settings: Values) -> bool:
         """Whether no event shall be shown: the state stays as it is."""
+        ...
+
+
+class Choosing(Protocol):
+    """What a rule may have besides: the kinds of which it wants the beginnings and pulses only. Their ends are not shown to it."""
+
+    @property
+    def without_ends(self) -> frozenset[Topic]:
+        """Some of the topics that it listens to."""
         ...
 
 

@@ -36,6 +36,7 @@ class DoorRule:
     )
     state_type = DoorState
     listens: frozenset[Topic] | None = frozenset(_INSIDE | {_K.DOOR_OPEN})
+    without_ends = _INSIDE
     grace_ms = 120_000
     key = staticmethod(of_person)
 

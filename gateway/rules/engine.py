@@ -7,10 +7,10 @@ Timers that are due at `now` fire before the events of that moment, whoever was 
 Persistence. Every call returns the states that changed, packed; they are written in the same commit as the events. A state
 that equals its defaults is returned as None (delete the row). `restore` takes the rows back.
 
-Cost. Most events mean nothing to most rules. So: which rules listen is looked up by topic; whose state it is, is asked once for all
-rules of one kind of key; rules that rest under the settings of a person are passed over; a person without a state shares one blank
-state until something is written into it; a rule that answers UNCHANGED is neither encoded nor compared; a timer that moves later
-leaves its place in the heap, and is moved when that place comes up.
+Cost. Most events mean nothing to most rules. So: which rules listen is looked up by topic, ends apart; whose state it is, is asked
+once for all rules of one kind of key; rules that rest under the settings of a person are passed over; a person without a state
+shares one blank state until something is written into it; a rule that answers UNCHANGED is neither encoded nor compared; a timer
+that moves later leaves its place in the heap, and is moved when that place comes up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from typing import Any
 import msgspec
 
 from drivers.api import Command, Instant
-from drivers.events import Event, event_id
+from drivers.events import Event, Occurrence, event_id
+from drivers.vocabulary import State
 from gateway.rules.contract import (
     RULE_DEVICE,
     UNCHANGED,
@@ -50,6 +51,7 @@ FAULT_PAUSE_MS = 60_000
 ROUNDS = 8
 """How often one state may be woken within a single call: a rule that re-arms for the same moment must not spin."""
 
+_END = State.END
 _pack = msgspec.msgpack.Encoder().encode
 _RESTS = Values({}, {}, {})
 """Stands for the settings of a key for which the rule rests."""
@@ -145,7 +147,7 @@ class RuleEngine:
         self._settings_version = settings.version
         self._directory = directory
         self._context = Context("", "", _RESTS, directory)
-        self._routes: dict[Topic, tuple[_Slot, ...]] = {}
+        self._routes: dict[Topic | tuple[Topic, State], tuple[_Slot, ...]] = {}
         self._heap: list[tuple[int, int, str]] = []
         self._moved: dict[tuple[str, str], bytes | None] = {}
         self._tidy_at = 64
@@ -273,7 +275,9 @@ class RuleEngine:
 
     def _show(self, event: Event, chain: tuple[str, ...], first: int, run: _Run) -> None:
         """One event to every rule that listens."""
-        topic = topic_of(event)
+        body = event.body
+        is_end = type(body) is Occurrence and body.state is _END
+        topic: Topic | tuple[Topic, State] = (topic_of(event), _END) if is_end else topic_of(event)
         route = self._routes.get(topic)
         if route is None:
             route = self._routes[topic] = self._listeners(topic)
@@ -320,9 +324,12 @@ class RuleEngine:
             if decision is not None:
                 self._pass_on(slot, decision, added, chain, run)
 
-    def _listeners(self, topic: Topic) -> tuple[_Slot, ...]:
-        """The rules that listen to a topic, without those that rest under everybody's settings."""
+    def _listeners(self, wanted: Topic | tuple[Topic, State]) -> tuple[_Slot, ...]:
+        """The rules that listen to a topic (or its end), without those that rest under everybody's settings."""
+        topic, is_end = (wanted[0], True) if isinstance(wanted, tuple) else (wanted, False)
         found = [slot for slot in self._slots if slot.rule.listens is None or topic in slot.rule.listens]
+        if is_end:
+            found = [slot for slot in found if topic not in getattr(slot.rule, "without_ends", ())]
         common = {slot: self._settings.common(slot.name) for slot in found if slot.rests is not None}
         return tuple(slot for slot in found if slot.rests is None or (values := common[slot]) is None or not slot.rests(values))
 

@@ -69,6 +69,7 @@ class FallRule:
     )
     state_type = FallState
     listens: frozenset[Topic] | None = frozenset(_CANDIDATES | _STILL | _PLACED | _WALKED | _ANSWERED | {_K.SOS, _K.BUTTON})
+    without_ends = _PLACED
     grace_ms = 0
 
     def key(self, event: Event, directory: Directory) -> str | None:

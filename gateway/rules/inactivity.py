@@ -67,6 +67,7 @@ class InactivityRule:
     )
     state_type = InactivityState
     listens: frozenset[Topic] | None = frozenset(_SIGNS | _FLOWS | {ServiceRequest})
+    without_ends = _SIGNS - _BED - {_K.DOOR_OPEN}
     grace_ms = 900_000
     key = staticmethod(of_person)
 

@@ -86,15 +86,17 @@ class VitalsRule:
         if not isinstance(body, Measurement) or body.stored:
             return UNCHANGED
         quantity = _SAME.get(body.quantity, body.quantity)
-        name = quantity.value
+        name, now = quantity._value_, context.steady_ms
         readings = state.readings.get(name, [])
-        if readings and context.steady_ms - readings[-1].at_ms < context.settings["apart_s"] * 1000:
+        if readings and now - readings[-1].at_ms < context.settings["apart_s"] * 1000:
             return UNCHANGED
         points = _points(quantity, body.value, context)
-        level = points if points >= 2 else 1 if self._is_unusual(state, quantity, body.value, context) else 0
-        state.readings[name] = [*readings, Reading(context.steady_ms, body.value, points, level, event.id)][-3:]
-        self._learn(state, quantity, body.value, context)
-        told, total = self._band(state, quantity, context), self._sum(state, context)
+        is_own = quantity in _OWN
+        level = points if points >= 2 else 1 if is_own and self._is_unusual(state, quantity, body.value, context) else 0
+        readings = state.readings[name] = [*readings[-2:], Reading(now, body.value, points, level, event.id)]
+        if is_own:
+            self._learn(state, name, body.value, context)
+        told, total = self._band(state, quantity, readings, context), self._sum(state, context)
         return Decision([event for event in (told, total) if event is not None]) if told or total else None
 
     def wake(self, state: VitalsState, context: Context) -> Decision | None:
@@ -102,9 +104,8 @@ class VitalsRule:
         state.due(context.steady_ms)
         return None
 
-    def _band(self, state: VitalsState, quantity: Quantity, context: Context) -> Event | None:
-        name = quantity.value
-        readings = state.readings[name]
+    def _band(self, state: VitalsState, quantity: Quantity, readings: list[Reading], context: Context) -> Event | None:
+        name = quantity._value_
         level = sorted([reading.level for reading in readings])[-2] if len(readings) > 1 else 0
         told = state.told.get(name, 0)
         if level > told:
@@ -127,6 +128,8 @@ class VitalsRule:
         since = context.steady_ms - HOUR_MS
         recent = [readings[-1] for readings in state.readings.values() if readings[-1].at_ms >= since]
         total = sum([reading.points for reading in recent])
+        if not total and not state.sum_told:
+            return None
         values = context.settings
         level = 7 if total >= values["emergency"] else 5 if total >= values["urgent"] else 0
         if level == state.sum_told or (level and len(recent) < 2):
@@ -139,22 +142,21 @@ class VitalsRule:
         body = Occurrence(kind=_K.VITAL_ABNORMAL, state=State.START if level else State.END, severity=severity, detail="news2", explain=why)
         return context.event(body)
 
-    def _learn(self, state: VitalsState, quantity: Quantity, value: float, context: Context) -> None:
-        if quantity not in _OWN:
-            return
+    def _learn(self, state: VitalsState, name: str, value: float, context: Context) -> None:
         day = day_of(context.now.ms, context.settings["zone"])
-        days = state.days.get(quantity.value, [])
+        days = state.days.get(name, [])
         if not days or days[-1].day != day:
-            days = state.days[quantity.value] = [*days, DayMean(day, 0.0, 0)][-(HABIT_DAYS + 1) :]
+            days = state.days[name] = [*days, DayMean(day, 0.0, 0)][-(HABIT_DAYS + 1) :]
         today = days[-1]
         if today.count < MOST_A_DAY:
             today.total += value
             today.count += 1
 
     def _is_unusual(self, state: VitalsState, quantity: Quantity, value: float, context: Context) -> bool:
-        known = state.days.get(quantity.value, [])[:-1] if quantity in _OWN else []
-        if len(known) < KNOWN_DAYS:
+        days = state.days.get(quantity._value_, [])
+        if len(days) <= KNOWN_DAYS:
             return False
+        known = days[:-1]
         usual = sorted(entry.total / entry.count for entry in known if entry.count)[len(known) // 2]
         return abs(value - usual) > usual * float(context.settings["own_pct"]) / 100
 
