@@ -1,0 +1,1 @@
+"""Bluetooth sensors that a parser library of the Home Assistant family understands."""
