@@ -31,6 +31,8 @@ def page(gateway: Gateway) -> str:
         Family("anhu_store_commits_total", "counter", "commits", [({}, store.commits)]),
         Family("anhu_store_commit_seconds", "histogram", "time of a commit, fsync included", [({}, store.commit_times)]),
         Family("anhu_store_bytes", "gauge", "bytes of the database in use", [({}, store.used_bytes())]),
+        Family("anhu_store_commit_under_way_seconds", "gauge", "age of the commit that runs", [({}, store.commit_under_way_s)]),
+        Family("anhu_store_waiting_rows", "gauge", "rows that wait for the disk", [({}, store.waiting_rows)]),
         Family("anhu_store_failing", "gauge", "1 while commits fail", [({}, int(store.failing is not None))]),
         Family(
             "anhu_store_shed_total",

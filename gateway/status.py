@@ -41,6 +41,8 @@ def snapshot(gateway: Gateway) -> dict[str, Any]:
             "failing": store.failing,
             "commits": store.commits,
             "commit_ms": round(1000 * store.commit_s / store.commits, 2) if store.commits else None,
+            "commit_under_way_s": round(store.commit_under_way_s, 1),
+            "waiting_rows": store.waiting_rows,
             "mb": round(store.used_bytes() / 1e6, 2),
             "shed": {lane.value: count for lane, count in gateway.keeper.shed.items() if count},
             "sequence": {lane.value: store.high(lane) for lane in Lane},

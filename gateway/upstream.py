@@ -176,6 +176,7 @@ class Upstream:
             store_mb=round(store.used_bytes() / 1e6, 1),
             commit_ms=round(1000 * store.commit_s / store.commits, 2) if store.commits else None,
             failing=store.failing,
+            commit_under_way_s=round(store.commit_under_way_s, 1),
             waiting=waiting,
             devices=len(gateway.inventory),
         )

@@ -115,6 +115,10 @@ SWITCH_S = 0.0005
 5 ms each, an SOS in a storm of logins would wait for its commit longer than for everything else."""
 
 
+SLOW_COMMIT_S = 1.0
+"""A commit that takes longer is told: devices wait for their acknowledgements meanwhile."""
+
+
 def _tune() -> None:
     """What stands after the start stays: looking through it again and again (over 20 ms each time) would keep alarms waiting.
 
@@ -200,6 +204,8 @@ def _status(args: argparse.Namespace) -> int:
     print(f"store    {store['commits']} commits, {store['commit_ms']} ms each, sequence {store['sequence']}")
     if store["failing"]:
         print(f"store    CANNOT WRITE: {store['failing']}")
+    elif store["commit_under_way_s"] > SLOW_COMMIT_S:
+        print(f"store    SLOW DISK: a commit takes {store['commit_under_way_s']:.0f} s by now, {store['waiting_rows']} rows wait")
     for uplink in found["uplinks"]:
         state = "connected" if uplink["connected"] else "NOT CONNECTED"
         print(f"uplink   {uplink['name']}: {state}, {uplink['delivered']} delivered, waiting {uplink['waiting']}")

@@ -40,6 +40,8 @@ RETRY_S = (0.2, 1.0, 5.0)
 """Waits after a failed commit; the last one repeats. Nothing is acknowledged meanwhile."""
 MOST_IN_COMMIT = 2000
 """Rows of one commit: what has gathered while the disk was busy with the last one goes together."""
+CRAWLING_S = 0.25
+"""After a commit that took longer all that waits goes with the next one: an alarm waits for two commits, however slow the disk."""
 SETTLE_S = 1.0
 """A cursor alone waits so long for a commit to go with."""
 HIGH_WATER_ROWS = 20_000
@@ -72,6 +74,8 @@ class SqliteStore:
         self.commits = 0
         self.commit_times = Histogram()
         self.commit_s = 0.0
+        self._begun_s: float | None = None
+        self._last_s = 0.0
         self._settings = settings
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="anhu-store")
         self._read_lock = threading.Lock()
@@ -120,6 +124,16 @@ class SqliteStore:
     def keep_time(self, clock: Callable[[], Instant]) -> None:
         """Note the steady time with each commit, for deadlines that outlive a restart."""
         self._clock = clock
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that are not on disk yet."""
+        return self._waiting_rows
+
+    @property
+    def commit_under_way_s(self) -> float:
+        """How long the commit that runs has taken so far; 0 while none does. On a healthy disk a few hundredths."""
+        return asyncio.get_running_loop().time() - self._begun_s if self._begun_s is not None else 0.0
 
     @property
     def last_steady(self) -> tuple[float, int] | None:
@@ -184,7 +198,8 @@ class SqliteStore:
     def _take_group(self) -> list[_Waiting]:
         group = []
         rows = 0
-        while self._waiting and rows < MOST_IN_COMMIT:
+        most = MOST_IN_COMMIT if self._last_s < CRAWLING_S else HIGH_WATER_ROWS
+        while self._waiting and rows < most:
             item = self._waiting.popleft()
             group.append(item)
             rows += item[2]
@@ -198,7 +213,7 @@ class SqliteStore:
         stages, self._stages = self._stages, []
         attempt = 0
         while True:
-            start = loop.time()
+            start = self._begun_s = loop.time()
             try:
                 batches = [batch for batch, _, _ in group]
                 fresh = await loop.run_in_executor(self._executor, self._commit, batches, cursors, stages)
@@ -217,8 +232,9 @@ class SqliteStore:
             structlog.get_logger().info("store writes again", after=self.failing)
             self.failing = None
         self.commits += 1
-        self.commit_s += loop.time() - start
-        self.commit_times.observe(loop.time() - start)
+        self._begun_s, self._last_s = None, loop.time() - start
+        self.commit_s += self._last_s
+        self.commit_times.observe(self._last_s)
         self._waiting_rows -= sum(rows for _, _, rows in group)
         if self._waiting_rows < HIGH_WATER_ROWS // 2:
             self.has_room.set()

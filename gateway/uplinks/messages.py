@@ -139,6 +139,8 @@ class Health(msgspec.Struct, kw_only=True):
     failing: str | None
     waiting: dict[str, int]
     devices: int
+    commit_under_way_s: float = 0.0
+    """Age of the commit that runs: seconds mean that the disk crawls and devices wait for their acknowledgements."""
 
 
 __all__ = [

@@ -1,6 +1,7 @@
 """A disk that fails on demand: an LD_PRELOAD shim over the writing system calls of files below a folder, compiled by the test.
 
-The process that has it loaded arms it through `Disk`: the `at`-th write, sync, truncation, rename or unlink from now fails with an
+`SLOW_BELOW` and `SLOW_FILE` in its environment delay the syncs below a folder by as many milliseconds as the file says.
+The process that has it loaded may arm it through `Disk`: the `at`-th write, sync, truncation, rename or unlink from now fails with an
 errno, and so do the `times - 1` behind it; `slow_ms` delays every sync.
 """
 
@@ -16,6 +17,7 @@ SOURCE = r"""
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -26,6 +28,17 @@ void fault_slow(int ms) { slow_ms = ms; }
 void fault_below(const char *path) { strncpy(folder, path, sizeof folder - 1); }
 int fault_hits(void) { return hits; }
 int fault_steps(void) { return steps; }
+__attribute__((constructor)) static void begin(void) {
+    if (getenv("SLOW_BELOW")) strncpy(folder, getenv("SLOW_BELOW"), sizeof folder - 1);
+}
+static int slowness(void) {
+    char text[16] = "";
+    int fd = getenv("SLOW_FILE") ? open(getenv("SLOW_FILE"), O_RDONLY) : -1;
+    if (fd < 0) return slow_ms;
+    if (read(fd, text, sizeof text - 1) < 0) text[0] = 0;
+    close(fd);
+    return atoi(text);
+}
 static int ours(int fd) {
     char link[64], path[1024];
     if (!folder[0]) return 0;
@@ -43,7 +56,7 @@ static int fails(void) {
     countdown = -1;
     return 0;
 }
-#define SYNC if (ours(fd)) { if (slow_ms) usleep(slow_ms * 1000); if (fails()) return -1; }
+#define SYNC if (ours(fd)) { int ms = slowness(); if (ms) usleep(ms * 1000); if (fails()) return -1; }
 #define FAIL if (ours(fd) && fails()) return -1;
 #define REAL(name, type) static type real; if (!real) real = (type)dlsym(RTLD_NEXT, name)
 typedef ssize_t (*pwrite_t)(int, const void *, size_t, off_t);
