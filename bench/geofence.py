@@ -78,6 +78,12 @@ def event_of(row: Any) -> Event:
     return Event(device="watch:1", at_ms=at_ms, body=body, subject="p", evidence=f"{number(row['recv_t'])}")
 
 
+def is_exit(event: Event) -> bool:
+    """Whether an exit is told or told again."""
+    body = event.body
+    return isinstance(body, Occurrence) and body.kind is OccurrenceKind.GEOFENCE_EXIT and body.state is State.START
+
+
 class Days:
     """The person-days as seen by the rule; each is run once, both levels are read from what it said."""
 
@@ -94,27 +100,21 @@ class Days:
         said = self.said[day["seed"]] = []
         for row in day["fixes"]:
             at_s = float(row["recv_t"])
+            while (due := engine.due()) is not None and due < 1000.0 + at_s:
+                woken = engine.wake(Instant(MIDNIGHT_MS + round((due - 1000.0) * 1000), due))
+                said += [(due - 1000.0, event.severity) for event in woken.events if is_exit(event)]
             now = Instant(MIDNIGHT_MS + round(at_s * 1000), 1000.0 + at_s)
             events = seal([event_of(row)], received_ms=now.ms)
             begin = time.perf_counter()
             outcome = engine.apply(events, now)
             self.seconds += time.perf_counter() - begin
             self.fixes += 1
-            for event in outcome.events:
-                body = event.body
-                is_exit = isinstance(body, Occurrence) and body.kind is OccurrenceKind.GEOFENCE_EXIT and body.state is State.START
-                if is_exit:
-                    said.append((at_s, event.severity))
+            said += [(at_s, event.severity) for event in outcome.events if is_exit(event)]
         assert not engine.faults, engine.last_fault
 
-    def detector(self, least: Severity) -> Any:
-        """In the form of the scoring tool: day -> step(row) -> whether an alarm was raised at this row."""
-
-        def of(day: dict[str, Any]) -> Any:
-            times = {at_s for at_s, severity in self.said[day["seed"]] if severity >= least}
-            return lambda row: float(row["recv_t"]) in times
-
-        return of
+    def detector(self, days: Any, least: Severity) -> Any:
+        """In the form of the scoring tool. What is told between two fixes belongs to the earlier, as the tool has it."""
+        return days.from_alarms({seed: [at_s for at_s, severity in said if severity >= least] for seed, said in self.said.items()})
 
 
 def many_fences(people: int = 1000, fences: int = 10) -> dict[str, float]:
@@ -181,7 +181,9 @@ def measure(count: int = 200, seed: int = 5000, *, is_real: bool = False) -> dic
             yield day
 
     kept = list(made())
-    found = {name: days.score(seen.detector(least), kept) for name, least in (("notice", Severity.WARNING), ("alarm", Severity.ALARM))}
+    found = {
+        name: days.score(seen.detector(days, least), kept) for name, least in (("notice", Severity.WARNING), ("alarm", Severity.ALARM))
+    }
     return {
         "days": count,
         "seed": seed,
@@ -210,7 +212,7 @@ def spread(count: int, seed: int, runs: int, *, is_real: bool = False) -> dict[s
         for day in kept:
             seen.run(day)
         for name, least in (("notice", Severity.WARNING), ("alarm", Severity.ALARM)):
-            rows[name].append(days.score(seen.detector(least), kept))
+            rows[name].append(days.score(seen.detector(days, least), kept))
     found: dict[str, Any] = {"days": count * runs, "runs": runs, "seed": seed, "real_walks": is_real}
     for name, scores in rows.items():
         found[name] = {

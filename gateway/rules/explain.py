@@ -116,6 +116,7 @@ DETAILS: dict[str, str] = {
     "still afterwards": "之后一直静止",
     "unusual hour": "不寻常的时间外出",
     "unusual place": "不寻常的地点",
+    "walking out, not heard of since": "向外走，此后没有消息",
     "walking afterwards, not confirmed": "之后行走，未确认",
 }
 _STATES = {State.START: ("began", "开始"), State.END: ("ended", "结束"), State.PULSE: ("", "")}

@@ -2,7 +2,8 @@
 
 Each fix moves the belief of every fence that it can say something about (geofence_state.py). GEOFENCE_EXIT (start) tells
 
-- a warning when the belief passes `notice_p`, an alarm when it passes `alarm_p`; again when the person, once told near the border,
+- a warning when the belief passes `notice_p`, also by what becomes of it when somebody walks out across the border and then is not
+  heard of for a while; an alarm when it passes `alarm_p`; again when the person, once told near the border,
   goes on much farther or turns back at the border and leaves anew;
 - of a forbidden area the same, with the detail `in a forbidden area`; leaving it is GEOFENCE_EXIT (end).
 
@@ -111,6 +112,8 @@ class GeofenceRule:
                 decision.add(self._schedule(state, area, watch, context))
             elif what == "trip":
                 decision.add(self._tell(state, area, watch, context, cause=state.last))
+            elif what == "silent":
+                decision.add(self._silent(state, area, watch, context))
             elif what == "back":
                 decision.add(self._not_back(state, area, watch, context))
             elif what == "dwell":
@@ -160,6 +163,7 @@ class GeofenceRule:
                 allowed = [other.beyond_m(lat, lon) for other in fences.allowed if other.is_active(at_ms, _holidays(context))]
                 beyond_m = min([beyond_m, *allowed])
             watch.p = belief.believe(watch.p, beyond_m, found, watch.beyond_m)
+            watch.soon_p = belief.soon(watch.p, beyond_m, watch.beyond_m, found) if found.speed_mps else 0.0
             watch.beyond_m = beyond_m
             worst = max(worst, watch.p)
             self._follow(state, area, watch, found, context, decision=decision, beyond_m=beyond_m, is_history=is_history)
@@ -186,6 +190,8 @@ class GeofenceRule:
         values = context.settings
         if area.fence.dwell_min:
             _dwell(state, area, watch, context)
+        if state.timers:
+            state.timers.pop(f"silent|{area.name}", None)
         if watch.p < values["return_p"]:
             decision.add(self._returned(state, area, watch, context))
             return
@@ -194,6 +200,8 @@ class GeofenceRule:
         if area.fence.not_back_by and watch.p >= 0.5 and not watch.is_late:
             _arm_back(state, area, context)
         if watch.p <= values["notice_p"] or not area.is_active(context.now.ms, _holidays(context)):
+            if watch.soon_p > values["notice_p"] and not watch.level and not area.fence.min_trip_min:
+                state.timers[f"silent|{area.name}"] = context.steady_ms + int(belief.SILENT_S * 1000)
             if not area.is_always:
                 _arm_active(state, area, context)
             return
@@ -292,6 +300,19 @@ class GeofenceRule:
         else:
             body = Occurrence(kind=_K.GEOFENCE_EXIT, state=State.END, place=area.name, detail="left a forbidden area", explain=why)
         return Decision([context.event(body)])
+
+    def _silent(self, state: GeofenceState, area: Area, watch: Watch, context: Context) -> Decision | None:
+        """Walked out across the border, was asked to report, and has not been heard of since."""
+        is_escorted = context.steady_ms < state.escort_ms
+        if watch.level or (is_escorted and watch.is_noted) or not area.is_active(context.now.ms, _holidays(context)):
+            return None
+        watch.level, watch.is_noted = (0, True) if is_escorted else (1, watch.is_noted)
+        watch.told_m = watch.low_m = max(watch.beyond_m, 0.0)
+        numbers = {"certainty_pct": 100 * watch.soon_p, "beyond_m": watch.beyond_m, "silent_s": belief.SILENT_S}
+        severity = Severity.NOTICE if is_escorted else None
+        return self._exit(
+            state, area, watch, context, "walking out, not heard of since", numbers=numbers, severity=severity, cause=state.last
+        )
 
     def _schedule(self, state: GeofenceState, area: Area, watch: Watch, context: Context) -> Decision | None:
         """The fence begins or ends to watch."""

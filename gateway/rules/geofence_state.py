@@ -34,6 +34,10 @@ WIFI_SHARE = 0.56
 """Error across a border as a share of the radius that a Wi-Fi fix claims."""
 AHEAD_M = 4.8
 """Who walks away from a border has got farther since the fix was taken."""
+SILENT_S, CROSS_LEAST = 75.0, 0.25
+"""Who walked out across a border and is not heard of for so long is told, from that belief on."""
+STAYS_OUT, LEAST_PACE, USUAL_PACE = 0.97, 0.3, 0.5
+"""Chance to be out still after that time; pace away from the border as a share of the speed: at least, and where it is not known."""
 GOOD_M = 6.2
 """Fixes that claim better are taken as independent of one another."""
 DRIFT_S, DRIFT_MOVING_S = 276.0, 5.0
@@ -55,7 +59,7 @@ INSIDE_M = -1e6
 class Watch(msgspec.Struct, omit_defaults=True):
     """One fence: belief `p`, `level` told (0 none, 1 notice, 2 alarm), id of the event that opened it, metres beyond the border when
     last told and least since, fix time (ms) until which WAS_OUTSIDE has been told. Flags: told as accompanied, late, staying, in peril.
-    `beyond_m` at the last fix.
+    `beyond_m` at the last fix, `soon_p` what is believed if nothing is heard for a while after it.
     """
 
     p: float = FLOOR
@@ -69,6 +73,7 @@ class Watch(msgspec.Struct, omit_defaults=True):
     is_dwelling: bool = False
     is_weak: bool = False
     beyond_m: float = INSIDE_M
+    soon_p: float = 0.0
 
 
 class GeofenceState(RuleState):
@@ -106,7 +111,7 @@ class GeofenceState(RuleState):
 
 class Evidence(msgspec.Struct):
     """What one fix is worth: error `sigma_m`, chance `wrong`, time in which its error drifts (0: independent), pace of the wearer;
-    `is_going`: moving now or with the fix before; `is_walking`: both."""
+    `is_going`: moving now or with the fix before; `is_walking`: both; `speed_mps` 0 while not moving."""
 
     source: Source
     span_s: float
@@ -117,6 +122,7 @@ class Evidence(msgspec.Struct):
     drift_s: float = 0.0
     is_going: bool = False
     is_walking: bool = False
+    speed_mps: float = 0.0
 
 
 def weigh(state: GeofenceState, body: Position, lat: float, lon: float, *, at_ms: int, scale: float) -> Evidence:
@@ -131,6 +137,7 @@ def weigh(state: GeofenceState, body: Position, lat: float, lon: float, *, at_ms
         if body.speed_kmh is not None:
             if body.speed_kmh > REST_KMH:
                 found.is_moving = True
+                found.speed_mps = body.speed_kmh / 3.6
             else:
                 found.is_resting = True
         _weigh_gnss(state, found, claimed_m or NO_ACCURACY_M, (lat, lon, scale), at_ms)
@@ -206,6 +213,19 @@ def believe(p: float, beyond_m: float, found: Evidence, before_m: float = INSIDE
     weight = 1.0 - exp(-found.span_s / found.drift_s) if found.drift_s else 1.0
     odds = log(p / (1.0 - p)) + weight * log((right * out + blind) / (right * (1.0 - out) + blind))
     return min(max(1.0 / (1.0 + exp(-odds)), FLOOR), CEILING)
+
+
+def soon(p: float, beyond_m: float, before_m: float, found: Evidence) -> float:
+    """The belief `SILENT_S` after a fix on the wrong side, of a walk away from the border; 0 where it was none."""
+    speed = found.speed_mps
+    if not speed or p < CROSS_LEAST or beyond_m <= max(before_m, 0.0):
+        return 0.0
+    pace = USUAL_PACE * speed
+    if before_m > INSIDE_M:
+        pace = min(speed, max(LEAST_PACE * speed, (beyond_m - before_m) / max(found.span_s, 1.0)))
+    spread_m = hypot(found.sigma_m, 0.5 * speed * SILENT_S)
+    out = 0.5 * erfc(-(beyond_m + pace * SILENT_S) / (spread_m * _SQRT2))
+    return STAYS_OUT * p + (1.0 - p) * out
 
 
 def scale_at(lat: float) -> float:

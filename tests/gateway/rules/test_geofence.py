@@ -67,6 +67,37 @@ def test_a_clear_exit_is_told_with_rising_certainty_and_closed_by_the_return() -
     assert "end" in walk.incidents()[-1] and "returned" in walk.incidents()[-1]
 
 
+def test_who_walks_out_and_is_not_heard_of_is_told_though_one_fix_at_the_border_proves_little() -> None:
+    walk = Walk()
+    for minute, east in enumerate((40, 80, 140, 205)):
+        walk.fix(f"12:{5 * minute:02d}:00", east, 0, speed_kmh=3.0, accuracy_m=15.0)
+    assert not any("geofence_exit" in line for line in walk.said)
+    begin = len(walk.said)
+    walk.play("12:16:20 .")
+    assert [line for line in walk.said[begin:] if " incident " not in line] == [
+        "12:16:15 geofence geofence_exit start warning @home (walking out, not heard of since)"
+    ]
+    assert any("geofence_entry" in line for line in walk.fix("12:21:00", 20, 0) + walk.fix("12:26:00", 20, 0))
+
+
+@pytest.mark.parametrize(("east", "speed_kmh"), [(205, 0.5), (190, 3.0)])
+def test_who_rests_at_the_border_or_walks_inside_is_waited_for(east: float, speed_kmh: float) -> None:
+    walk = Walk()
+    for minute, place in enumerate((40, 80, 140, east)):
+        walk.fix(f"12:{5 * minute:02d}:00", place, 0, speed_kmh=speed_kmh, accuracy_m=15.0)
+    walk.play("12:19:00 .")
+    assert not any("geofence_exit" in line for line in walk.said)
+
+
+def test_news_of_who_walked_out_takes_the_wait_back() -> None:
+    walk = Walk()
+    for minute, east in enumerate((40, 80, 140, 205)):
+        walk.fix(f"12:{5 * minute:02d}:00", east, 0, speed_kmh=3.0, accuracy_m=15.0)
+    walk.fix("12:16:00", 150, 0, speed_kmh=3.0)
+    walk.play("12:25:00 .")
+    assert not any("geofence_exit" in line for line in walk.said)
+
+
 def test_the_alarm_follows_the_notice_in_one_incident() -> None:
     walk = Walk()
     walk.fix("12:00:00", 5, 3)
