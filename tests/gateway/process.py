@@ -17,7 +17,7 @@ from gateway import control
 from gateway.errors import AnhuError
 from tests.conftest import need
 
-READY_S = 20.0
+READY_S = 60.0
 
 
 def free_port() -> int:
