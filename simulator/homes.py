@@ -6,6 +6,7 @@ from drivers.vocabulary import OccurrenceKind
 from simulator.devices.badge import Badge
 from simulator.devices.discovered_sensor import DiscoveredSensor
 from simulator.devices.health_device import HealthDevice
+from simulator.devices.kodi_box import KodiBox
 from simulator.devices.motion_band import MotionBand
 from simulator.devices.zigbee import SENSES, ZigbeeBridge, ZigbeeSensor
 from simulator.members import LIVELY, Installer, Member, Rates, Resident
@@ -75,6 +76,10 @@ def _discovered(item: str, dialect: str, senses: OccurrenceKind, title: str, pla
     return install
 
 
+def _kodi(person: Resident, number: int, seed: int, rates: Rates) -> Member:
+    return Member(KodiBox(f"kodi:tv-{number}"), "kodi", person.id, f"{person.flat} 电视", "living room", seed)
+
+
 def _band(person: Resident, number: int, seed: int, rates: Rates) -> Member:
     name = f"b-{number}"
     device = MotionBand(f"motion_band:{name}", name=name, seed=seed)
@@ -93,6 +98,7 @@ HOMES: dict[str, Installer] = {
     "cuff": _health("cuff", "血压计"),
     "oximeter": _health("oximeter", "血氧仪"),
     "strap": _health("strap", "心率带"),
+    "kodi": _kodi,
     "band": _band,
     **{item: _zigbee(item) for item in SENSES},
     "esphome_gas": _discovered("esphome_gas", "esphome", OccurrenceKind.GAS, "燃气探测器", "kitchen"),

@@ -56,6 +56,7 @@ class OwnGateway:
         self._rows = community.registry()
         self.ports = {driver: free_port() for driver in sorted({row["driver"] for row in self._rows if row["wire"] == "tcp"})}
         self.udp_ports = {driver: free_port() for driver in sorted({row["driver"] for row in self._rows if row["wire"] == "udp"})}
+        self.called = {row["device"]: ("127.0.0.1", free_port()) for row in self._rows if row["wire"] == "called"}
         self._lines = list(_lines(community))
         self._adapters = adapters_of(community.members)
         self._broker, self._language, self._ble, self._extra = broker, language, ble, extra
@@ -99,6 +100,7 @@ class OwnGateway:
             udp={driver: ("127.0.0.1", port) for driver, port in self.udp_ports.items()},
             mqtt=MqttTarget("127.0.0.1", self.mqtt_port, "devices", self.secret("devices")) if self._uses_mqtt else None,
             serial=self.folder / "serial",
+            called=self.called,
             bluez=radio,
         )
 
@@ -185,6 +187,9 @@ class OwnGateway:
         for line in self._lines:
             text += f'[[serial]]\nport = "{self.folder / "serial" / line.name}"\ndriver = "{line.driver}"\ndevice = "{line.name}"\n'
             text += f"baud = {line.baud}\n"
+        for device, (host, port) in self.called.items():
+            driver, _, name = device.partition(":")
+            text += f'[[serial]]\nport = "socket://{host}:{port}"\ndriver = "{driver}"\ndevice = "{name}"\n'
         if self._ble:
             text += _air(self._rows, self._adapters)
         host, port = self.upstream

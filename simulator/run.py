@@ -24,6 +24,7 @@ from simulator.stage import Actor, Stage
 from simulator.truth import Truth
 from simulator.wires.air import AirWire, Radio
 from simulator.wires.bus import SharedLine, Tap
+from simulator.wires.listen import ListenWire
 from simulator.wires.mqtt import MqttWire
 from simulator.wires.pty import PtyWire
 from simulator.wires.tcp import TcpWire
@@ -49,13 +50,15 @@ class Targets:
     """Where the gateway listens. A wire without a target is left out of the run.
 
     `tcp`: host and port, or one for each driver (`{"watch": ("127.0.0.1", 5093)}`; the key "" is for all others).
-    `serial`: folder for the symlinks to the ptys, `<name of the device without its driver>` each. `bluez`: a virtual BlueZ.
+    `called`: where a device listens, by its id. `serial`: folder for the symlinks to the ptys, `<name of the device without its
+    driver>` each. `bluez`: a virtual BlueZ.
     """
 
     tcp: tuple[str, int] | Mapping[str, tuple[str, int]] | None = None
     udp: tuple[str, int] | Mapping[str, tuple[str, int]] | None = None
     mqtt: MqttTarget | None = None
     serial: Path | None = None
+    called: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     bluez: Radio | None = None
 
 
@@ -154,6 +157,8 @@ def wire_for(member: Member, targets: Targets, clock: Clock, adapters: Mapping[s
             to.host, to.port, user=to.user, password=to.password, client_id=name, topics=member.topics, clock=clock, seed=member.seed,
             retained=getattr(device, "retained", ()),
         )  # fmt: skip
+    if device.wire is WireKind.CALLED and device.id in targets.called:
+        return ListenWire(*targets.called[device.id])
     if device.wire is WireKind.BLE and targets.bluez is not None:
         services = getattr(device, "services", None)
         return AirWire(targets.bluez, member.mac, rssi_dbm=-50 - member.seed % 30, adapters=adapters, services=services)

@@ -28,6 +28,8 @@ class WireKind(StrEnum):
     MQTT = "mqtt"
     SERIAL = "serial"
     BLE = "ble"
+    CALLED = "called"
+    """A TCP port of the device: the gateway connects to it."""
     GSM = "gsm"
     """A telephone: what it does arrives at the modem of the gateway."""
 

@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 
 from drivers.events import epoch_ms
+from protocols.mqtt.kodi import Answer, Notification, Request, encode
+from protocols.mqtt.kodi import decode as decode_kodi
 from protocols.mqtt.motion_band import decode as decode_block
 from protocols.mqtt.zigbee2mqtt import read_devices
 from simulator.clock import Moment
 from simulator.community import Community, build
 from simulator.devices.device import Happening
 from simulator.devices.health_device import HealthDevice
+from simulator.devices.kodi_box import KodiBox
 from simulator.devices.motion_band import MotionBand
 from simulator.devices.zigbee import SENSES, ZigbeeBridge, ZigbeeSensor
 from simulator.live import run_live
@@ -30,7 +33,7 @@ from tests.shared import shared_file
 
 T0 = 1795336212000
 NOW = Moment(T0, 0.0)
-PACK = ("band", "badge", "aide", "nurse", "cuff", "oximeter", "strap", *SENSES, "esphome_gas", "tasmota_leak")
+PACK = ("kodi", "band", "badge", "aide", "nurse", "cuff", "oximeter", "strap", *SENSES, "esphome_gas", "tasmota_leak")
 STORY: tuple[tuple[float, str, str, dict[str, object]], ...] = (
     (1.0, "badge", "enter", {"room": "bedroom"}),
     (2.5, "aide", "enter", {"room": "hall"}),
@@ -47,6 +50,8 @@ STORY: tuple[tuple[float, str, str, dict[str, object]], ...] = (
     (5.5, "strap", "measure", {"heart_rate": 71}),
     (6.0, "badge", "sos", {}),
     (6.2, "band", "sos", {}),
+    (6.4, "kodi", "sos", {}),
+    (6.6, "kodi", "service", {"item": "meal"}),
     (6.5, "zigbee_door", "door_close", {}),
     (7.0, "zigbee_gas", "gas_gone", {}),
     (7.2, "esphome_gas", "gas_gone", {}),
@@ -56,7 +61,8 @@ SEEN = {
     "ble_badge": {"sos": 2, "service_visit": 1, "presence": 3},
     "gatt_health": {"systolic": 1, "diastolic": 1, "spo2": 1, "heart_rate": 3},
     "zigbee2mqtt": {"gas": 2, "gas end": 2, "smoke": 1, "water_leak": 2, "door_open": 1, "door_open end": 1},
-    "motion_band": {"sos": 3},
+    "motion_band": {"sos": 4},
+    "kodi": {"sos": 4, "meal": 1},
     "mqtt_discovery": {"gas": 2, "water_leak": 2, "water_leak end": 1, "temperature": 2},
 }
 """At least so many of these, all families together where two share a kind."""
@@ -201,3 +207,19 @@ def test_a_band_counts_its_samples_over_a_lost_link() -> None:
     band.up(NOW)
     firsts = [decode_block(band.step(NOW.after(second)).parcels[0].data).first for second in range(2, 6)]
     assert firsts == [0, 20, 40, 60]
+
+
+def test_a_kodi_does_what_it_is_told_and_refuses_what_it_does_not_know() -> None:
+    box = KodiBox("kodi:tv-1")
+    box.up(NOW)
+    calls = [("GUI.ShowNotification", {"message": "吃药"}), ("Application.SetVolume", {"volume": 33}), ("Addons.Execute", {})]
+    data = b"".join(encode(Request(str(n), method, params)) for n, (method, params) in enumerate(calls))
+    said = [decode_kodi(parcel.data) for part in (data[:50], data[50:]) for parcel in box.receive(part, NOW).parcels]
+    assert said == [
+        Answer("0", "OK", ""),
+        Answer("1", 33, ""),
+        Notification("Application.OnVolumeChanged", "xbmc", {"muted": False, "volume": 33}),
+        Answer("2", None, "Method not found."),
+    ]
+    assert box.shown == [{"message": "吃药"}]
+    assert not box.receive(b"\xff{]", NOW).parcels
