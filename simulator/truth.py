@@ -36,7 +36,8 @@ SLACK_MS = 1_500
 
 OF_BADGES = (OccurrenceKind.PRESENCE.value, OccurrenceKind.SERVICE_VISIT.value)
 """Kinds in which it matters who it was, and where."""
-_KEPT_LATENCIES = 20_000
+_EXACT_MS = 10_000
+"""Latencies from here on are kept in whole seconds: their number stays bounded however long an outage was."""
 _KEPT_IDS = 200_000
 _KEPT_EXAMPLES = 50
 
@@ -125,7 +126,8 @@ class Truth:
 
 @dataclass
 class Tally:
-    """Figures of one kind or one wire; latencies in ms from the happening to the delivery, None without any."""
+    """Figures of one kind or one wire; latencies in ms from the happening to the delivery (above 10 s in whole seconds), None without
+    any."""
 
     expected: int = 0
     found: int = 0
@@ -170,14 +172,26 @@ class Score:
 
 
 class _Series:
-    """Counts and bounded latencies behind a `Tally`."""
+    """Counts and latencies behind a `Tally`."""
 
     def __init__(self) -> None:
         self.expected = self.found = self.missed = self.pending = self.late = 0
-        self.latencies: deque[int] = deque(maxlen=_KEPT_LATENCIES)
+        self.latencies: Counter[int] = Counter()
+
+    def take(self, latency_ms: int) -> None:
+        """Count something found."""
+        self.found += 1
+        self.latencies[latency_ms if latency_ms < _EXACT_MS else latency_ms - latency_ms % 1000] += 1
+
+    def join(self, other: _Series) -> None:
+        """Count what another has counted."""
+        self.expected += other.expected
+        self.found += other.found
+        self.late += other.late
+        self.latencies += other.latencies
 
     def tally(self) -> Tally:
-        ranked = sorted(self.latencies)
+        ranked = sorted(self.latencies.items())
         at = {name: _rank(ranked, share) for name, share in (("p50_ms", 0.5), ("p90_ms", 0.9), ("p99_ms", 0.99), ("max_ms", 1.0))}
         return Tally(self.expected, self.found, self.missed, self.pending, self.late, **at)
 
@@ -196,6 +210,10 @@ class Scorer:
         self._counts: Counter[str] = Counter()
         self._told: Counter[str] = Counter()
         self._false: list[str] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which only joins and counts: without what is needed for judging on."""
+        return {**self.__dict__, "_ids": OrderedDict(), "_last_found": {}, "_last_seq": {}, "_among": {}}
 
     def expect(self, entry: Entry) -> None:
         """Take an entry of the truth (give this to `Truth.follow`)."""
@@ -230,6 +248,17 @@ class Scorer:
         else:
             self._found(entry, document, delivered_ms)
 
+    def join(self, other: Scorer) -> None:
+        """Take over what another has judged: of other devices and other people. Nothing is given to either afterwards."""
+        for name, series in other._series.items():
+            self._series[name].join(series)
+        for key, waiting in other._open.items():
+            self._open[key].extend(waiting)
+        self._among.clear()
+        self._counts += other._counts
+        self._told += other._told
+        self._false = sorted([*self._false, *other._false])[:_KEPT_EXAMPLES]
+
     def result(self, now_ms: int | None = None, *, grace_ms: int = 0) -> Score:
         """The judgement so far. What happened less than `grace_ms` before `now_ms` is pending, not missed."""
         missed: list[Entry] = []
@@ -259,8 +288,8 @@ class Scorer:
             wrong_person=counts["wrong_person"],
             unreadable=counts["unreadable"],
             told=dict(sorted(self._told.items())),
-            missed_entries=[_told(entry) for entry in sorted(missed, key=lambda entry: entry.seq)[:_KEPT_EXAMPLES]],
-            false_entries=list(self._false),
+            missed_entries=[_told(entry) for entry in sorted(missed, key=_by_time)[:_KEPT_EXAMPLES]],
+            false_entries=sorted(self._false),
         )
 
     def _of(self, entry: Entry) -> list[_Series]:
@@ -294,8 +323,7 @@ class Scorer:
         latency = max(delivered_ms - entry.at_ms, 0)
         limit = self._limits.get(entry.fact.kind, self._limits[entry.lane])
         for series in self._of(entry):
-            series.found += 1
-            series.latencies.append(latency)
+            series.take(latency)
             series.late += latency > limit
         if entry.person is not None and document.get("subject") != entry.person:
             self._counts["wrong_person"] += 1
@@ -360,8 +388,15 @@ def _told(entry: Entry) -> str:
     return f"{entry.at_ms} {entry.device} {_name(entry.fact)} ({entry.person or 'nobody'}, {entry.wire})"
 
 
-def _rank(ranked: list[int], share: float) -> int | None:
-    """Nearest-rank percentile."""
-    if not ranked:
-        return None
-    return ranked[max(math.ceil(share * len(ranked)) - 1, 0)]
+def _by_time(entry: Entry) -> tuple[int, str, int]:
+    return entry.at_ms, entry.device, entry.seq
+
+
+def _rank(ranked: list[tuple[int, int]], share: float) -> int | None:
+    """Nearest-rank percentile of (value, how often)."""
+    left = max(math.ceil(share * sum(often for _, often in ranked)), 1)
+    for value, often in ranked:
+        left -= often
+        if left <= 0:
+            return value
+    return None

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import msgspec
 
@@ -93,6 +93,35 @@ def run_virtual(
     hear: Listener | None = None,
 ) -> VirtualRun:
     """Play the community, feed the gateway, judge. `rules`: settings of the gateway's rules, TOML. Raises TargetError when it fails."""
+    given: dict[str, Any] = {"seconds": seconds, "start_ms": start_ms, "faults": faults, "replay": replay, "rules": rules}
+    judged = judge_virtual(community, **given, limits=limits, hear=hear)
+    return judged.run(start_ms + round(seconds * 1000))
+
+
+class Judged(NamedTuple):
+    """A run before its end is counted: what was expected and found, parcels sent, events received."""
+
+    scorer: Scorer
+    frames: int
+    events: int
+
+    def run(self, end_ms: int) -> VirtualRun:
+        """The result."""
+        return VirtualRun(self.scorer.result(end_ms, grace_ms=1000), self.frames, self.events)
+
+
+def judge_virtual(
+    community: Community,
+    *,
+    seconds: float,
+    start_ms: int,
+    faults: Mapping[str, Iterable[Fault]] | None,
+    replay: Sequence[str],
+    limits: Mapping[str, int] | None,
+    rules: str,
+    hear: Listener | None,
+) -> Judged:
+    """`run_virtual` without the last count, for runs in parts."""
     truth = Truth(keep=0)
     judge = _Judge(Scorer(limits=limits), hear or Listener())
     truth.follow(judge.expect)
@@ -109,7 +138,7 @@ def run_virtual(
         lines = capture(community, seconds=seconds, start_ms=start_ms, truth=truth, faults=faults)
         with (folder / "complaints").open("w+b") as complaints:
             frames = _through(command, lines, judge, complaints)
-    return VirtualRun(judge.scorer.result(end_ms, grace_ms=1000), frames, judge.events)
+    return Judged(judge.scorer, frames, judge.events)
 
 
 class _Judge:
