@@ -70,6 +70,8 @@ class Capture:
             line["characteristic"] = frame.characteristic
         if frame.advert is not None:
             line["rssi"] = frame.advert.rssi_dbm
+            if frame.advert.receiver:
+                line["receiver"] = frame.advert.receiver
             for uuid in list(frame.advert.service_data)[:1]:
                 line["service_uuid"] = uuid
             for maker in list(frame.advert.manufacturer_data)[:1]:
