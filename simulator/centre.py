@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from protocols.building import gbt26875, sia_dc09
 from protocols.errors import Reject, RemoteProtocolError
@@ -15,6 +17,7 @@ from simulator.devices.gsm_modem import SETTINGS
 from simulator.devices.health_device import KINDS
 from simulator.wires.on_air import OnAir, read
 
+Message = TypeVar("Message")
 Answerer = Callable[[bytes, str], list[Parcel]]
 
 
@@ -136,12 +139,19 @@ def _xexun2() -> Answerer:
     return answer
 
 
+def _read(found: list[bytes | Reject], decode: Callable[[bytes], Message]) -> Iterator[Message]:
+    """The messages of whole frames; what a fault has damaged gets no answer."""
+    for raw in found:
+        if not isinstance(raw, Reject):
+            with contextlib.suppress(RemoteProtocolError):
+                yield decode(raw)
+
+
 def _gbt26875() -> Answerer:
     framer = Framer(gbt26875.cut, limit=gbt26875.MAX_FRAME)
 
     def answer(data: bytes, to: str) -> list[Parcel]:
-        found = [gbt26875.decode(raw) for raw in framer.feed(data) if not isinstance(raw, Reject)]
-        sent = [message for message in found if message.command == gbt26875.Command.SEND]
+        sent = [message for message in _read(framer.feed(data), gbt26875.decode) if message.command == gbt26875.Command.SEND]
         return [Parcel(gbt26875.encode(gbt26875.reply(message, gbt26875.Command.CONFIRM, message.local_ms))) for message in sent]
 
     return answer
@@ -151,7 +161,7 @@ def _dc09() -> Answerer:
     stream = sia_dc09.Dc09Stream()
 
     def answer(data: bytes, to: str) -> list[Parcel]:
-        found = [sia_dc09.decode(raw) for raw in stream.receive(data) if not isinstance(raw, Reject)]
+        found = [message for message in _read(stream.receive(data), sia_dc09.decode) if message.crc_ok]
         return [Parcel(sia_dc09.acknowledge(message, "ACK", message.at_ms or 0)) for message in found]
 
     return answer
