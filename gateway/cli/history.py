@@ -6,9 +6,12 @@ import argparse
 import asyncio
 import csv
 import fcntl
+import heapq
 import sqlite3
 import sys
 import time
+from collections.abc import Iterable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +42,7 @@ def add(verbs: Any, data_dir_option: Any) -> None:
     events.add_argument("--lane", choices=[lane.value for lane in LANES], help="only this lane")
     events.add_argument("--since", help="RFC 3339 time, or a span such as 90m, 24h, 7d")
     events.add_argument("--until", help="RFC 3339 time")
-    events.add_argument("--limit", type=int, default=1000, help="at most so many, the newest ones (default 1000)")
+    events.add_argument("--limit", type=int, default=1000, help="at most so many, the newest ones (default 1000); 0: all of them")
     events.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="JSON lines (default) or CSV for a spreadsheet")
     what = events.add_mutually_exclusive_group()
     what.add_argument("--quarantine", action="store_true", help="refused frames instead of events")
@@ -150,16 +153,21 @@ def _print_events(db: sqlite3.Connection, args: argparse.Namespace) -> None:
             values.append(_moment(text))
     lanes = [args.lane] if args.lane else [lane.value for lane in LANES]
     parts = [f"SELECT received_ms, '{lane}' AS lane, seq, data FROM {lane} WHERE {' AND '.join(where)}" for lane in lanes]  # noqa: S608 - names are ours
-    sql = f"SELECT lane, seq, data FROM ({' UNION ALL '.join(parts)} ORDER BY received_ms DESC, seq DESC LIMIT ?)"  # noqa: S608 - as above
-    rows = db.execute(sql, [*values * len(lanes), args.limit]).fetchall()
+    rows: Iterable[tuple[Any, ...]]
+    if args.limit:
+        sql = f"SELECT * FROM ({' UNION ALL '.join(parts)} ORDER BY received_ms DESC, seq DESC LIMIT ?)"  # noqa: S608 - as above
+        rows = reversed(db.execute(sql, [*values * len(lanes), args.limit]).fetchall())
+    else:
+        # An export of everything is never held in memory: the lanes are in order by themselves.
+        rows = heapq.merge(*(db.execute(f"{part} ORDER BY seq", values) for part in parts), key=itemgetter(0))
     if args.format == "csv":
         writer = csv.DictWriter(sys.stdout, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        for lane, seq, data in reversed(rows):
+        for _, lane, seq, data in rows:
             event = msgspec.json.decode(data)
             writer.writerow({name: _harmless(value) for name, value in {**event, **event["body"], "lane": lane, "sequence": seq}.items()})
         return
-    for _, _, data in reversed(rows):
+    for *_, data in rows:
         sys.stdout.write(bytes(data).decode() + "\n")
 
 

@@ -7,8 +7,8 @@
     {root}/ack                         {"lane","upto","missing"} from the platform (ack = "application")
     {root}/gone                        numbers that it named as missing and will never get
 
-with root = anhu/v1/{tenant}/{gateway}. Alarms go first, outside the window of the others. The window is sized in time: at most
-`WINDOW_S` of the measured throughput is under way, so that an alarm never waits behind more than that.
+with root = anhu/v1/{tenant}/{gateway}. Alarms go first, outside the window of the others. The window is sized in time: what the way to
+the broker and back holds at the measured throughput, and `WINDOW_S` more, so that an alarm never waits behind more than that.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ from gateway.uplinks.pump import Pump
 from protocols.cloud import cloudevents
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 
-WINDOW_S = 0.1
-"""Seconds of measured throughput that may be under way: the longest wait of an alarm behind what is already sent."""
+WINDOW_S = 0.05
+"""Seconds of measured throughput that may queue up on the way: the longest wait of an alarm behind what is already sent. The shortest
+round trip of the connection comes on top, or a window smaller than what the way holds would starve itself."""
+LONGEST_ROUND_TRIP_S = 1.0
 LEAST_WINDOW, MOST_WINDOW = 20, 1000
 ALARM_WINDOW = 1000
 LARGEST_REQUEST = 64 * 1024
@@ -72,6 +74,8 @@ class MqttUplink:
         self._up = asyncio.Event()
         self._taken = 0
         self._recent: deque[tuple[float, int]] = deque(maxlen=64)
+        self._sample: tuple[int, float] | None = None
+        self._round_trip_s = LONGEST_ROUND_TRIP_S
         self._tasks: set[asyncio.Task[None]] = set()
         pump.on_gone = self._tell_gone
 
@@ -137,6 +141,8 @@ class MqttUplink:
                 continue
             token = self.link.publish(topic, message, qos=1, properties=[("type", kind), ("severitynumber", str(severity))])
             self._tokens[token] = (lane, row)
+            if self._sample is None:
+                self._sample = (token, asyncio.get_running_loop().time())
             self.pump.published(lane, row)
 
     # --- what the link tells ---------------------------------------------------------------------------------------------------
@@ -144,6 +150,7 @@ class MqttUplink:
     def _on_up(self) -> None:
         structlog.get_logger().info("uplink back", uplink=self.pump.name)
         self.introduce()
+        self._sample, self._round_trip_s = None, LONGEST_ROUND_TRIP_S
         self.pump.link_back()
         self._up.set()
         self.pump.news.set()
@@ -168,16 +175,20 @@ class MqttUplink:
             if found is not None:
                 self._taken += 1
                 self.pump.done(*found)
-        self._size_window(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        if self._sample is not None and self._sample[0] in tokens:
+            self._round_trip_s = min(self._round_trip_s, now - self._sample[1])
+            self._sample = None
+        self._size_window(now)
         self.pump.news.set()
 
     def _size_window(self, now: float) -> None:
-        """Window = WINDOW_S times the throughput of the last second."""
+        """The throughput of the last second, times the shortest round trip and WINDOW_S."""
         self._recent.append((now, self._taken))
         first_at, first = next((entry for entry in self._recent if now - entry[0] < 1.0), self._recent[-1])
         if now - first_at > 0.02:
             rate = (self._taken - first) / (now - first_at)
-            self.window = int(min(max(rate * WINDOW_S, LEAST_WINDOW), MOST_WINDOW))
+            self.window = int(min(max(rate * (self._round_trip_s + WINDOW_S), LEAST_WINDOW), MOST_WINDOW))
 
     async def _tell_health(self) -> None:
         while True:
