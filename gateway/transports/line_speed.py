@@ -16,19 +16,25 @@ from gateway.clock import Clock
 LEAST_BYTES = 128
 """So much that belongs to no frame is no noise at the beginning."""
 LEAST_S = 2.0
+PROVEN_BYTES, PROVEN_S = 4096, 60.0
+"""A line that made sense at this rate before is left for others only after so much: who listens elsewhere misses what is said here."""
 LEAST_SHARE = 0.1
 """Of a line at its right rate nearly everything frames; at a wrong one a short check holds for one start in a few hundred by chance."""
-LISTEN_S, LONGEST_LISTEN_S = 1.5, 20.0
+LISTEN_S, LONGEST_LISTEN_S = 1.5, 5.0
 LISTEN_BYTES = 64
 USUAL = (9600, 115_200, 256_000, 57_600, 38_400, 19_200, 4800, 230_400, 460_800)
 DEFAULT_BAUD = 115_200
 
 
 class Ear:
-    """Watches the framing of one opening of a line; each stretch that made sense begins anew."""
+    """Watches the framing of one opening of a line; each stretch that made sense begins anew.
 
-    def __init__(self) -> None:
+    `is_trusted`: the line made sense at this rate before; `makes_sense`: it did so in this opening.
+    """
+
+    def __init__(self, *, is_trusted: bool = False) -> None:
         self.makes_sense = False
+        self._is_trusted = is_trusted
         self._base = (0, 0)
         self._since_s: float | None = None
         self.bytes_per_s = 0.0
@@ -39,12 +45,13 @@ class Ear:
             self._since_s = now_s
         framed, thrown = (new - old for new, old in zip(framing, self._base, strict=True))
         if framed and framed >= LEAST_SHARE * (framed + thrown):
-            self.makes_sense = True
+            self.makes_sense = self._is_trusted = True
             self._base, self._since_s = framing, now_s
             return False
         passed_s = now_s - self._since_s
         self.bytes_per_s = thrown / passed_s if passed_s else 0.0
-        return thrown >= LEAST_BYTES and passed_s >= LEAST_S
+        least_bytes, least_s = (PROVEN_BYTES, PROVEN_S) if self._is_trusted else (LEAST_BYTES, LEAST_S)
+        return thrown >= least_bytes and passed_s >= least_s
 
     @property
     def listen_s(self) -> float:

@@ -68,6 +68,7 @@ class SerialPort:
         self._writer: asyncio.StreamWriter | None = None
         self._ear = Ear()
         self._is_proven = False
+        self._proven_baud = 0
         self._probe_s = 0.0
         session.send = self._write
         session.peer = settings.port
@@ -102,7 +103,7 @@ class SerialPort:
     async def _serve(self) -> str:
         """Read until the line ends, or makes no sense (UNFRAMED), or nobody answers at a rate that is only tried (SILENT)."""
         reader, self._writer = await self._open(self.baud)
-        self._ear = Ear()
+        self._ear = Ear(is_trusted=self.baud == self._proven_baud)
         self.counts["opened"] += 1
         if not self.online:
             self.online = True
@@ -149,14 +150,15 @@ class SerialPort:
             self._is_proven = True
             return False
         is_hopeless = self._ear.is_hopeless(framing, now_s)
-        if self._ear.makes_sense:
-            self._is_proven = True
+        if self._ear.makes_sense and not is_hopeless:
+            self._is_proven, self._proven_baud = True, self.baud
             self._set_fault("")
         return is_hopeless and now_s >= self._probe_s
 
     async def _probe(self) -> None:
         """Listen at the other usual rates; use what was understood, and the rate where the settings leave it open."""
         await self._shut()
+        self._proven_baud = 0
         self.counts["probes"] += 1
         session, s = self.session, self.settings
         assert isinstance(session, LineSession)

@@ -145,6 +145,13 @@ def test_a_quiet_line_is_listened_to_for_longer() -> None:
     assert not ear.is_hopeless((200, 128), 65.0) and ear.makes_sense
 
 
+def test_a_line_that_made_sense_is_not_left_for_a_burst_of_noise() -> None:
+    ear = Ear()
+    assert not ear.is_hopeless((500, 0), 0.0)
+    assert not ear.is_hopeless((500, 3000), 120.0)
+    assert ear.is_hopeless((500, 5000), 121.0), "but it is not clung to"
+
+
 def test_the_rates_of_the_driver_are_tried_first() -> None:
     assert others((256_000, 115_200), 9600)[:2] == (256_000, 115_200) and 9600 not in others((), 9600)
 
