@@ -241,11 +241,17 @@ class SqliteStore:
         for lane, rows in fresh.items():
             self._tails[lane].extend(rows)
             self._next[lane] = rows[-1].seq + 1
-        for batch, future, _ in group:
+        told = 0
+        for batch, future, rows_of in group:
             for trim in batch.trims:
                 self._low[trim.lane] = max(self._low[trim.lane], trim.last + 1)
             if not future.done():
                 future.set_result(None)
+            told += rows_of
+            if told > MOST_IN_COMMIT:
+                # A crawling disk makes groups of many thousands: what hears of them must not keep everybody else waiting.
+                told = 0
+                await asyncio.sleep(0)
         if fresh:
             for listener in list(self._listeners):
                 listener()
