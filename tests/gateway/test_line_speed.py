@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from drivers import registry
-from drivers.api import DeviceHealth, Event, Occurrence, OccurrenceKind, State
-from gateway.clock import SystemClock
+from drivers.api import DeviceHealth, OccurrenceKind, State
 from gateway.doctor import CHECKS
-from gateway.inventory import Device, Inventory
-from gateway.pipeline import Pipeline
-from gateway.settings import SerialSection, Settings, StoreSection
-from gateway.store.sqlite import SqliteStore
+from gateway.settings import SerialSection, Settings
 from gateway.transports import line_speed, serial
 from gateway.transports.line_speed import Ear, others
-from gateway.transports.serial import LineSession, SerialPort
 from protocols.serial import micradar
 from protocols.serial import modbus_gas as mb
-from simulator.wires.pty import PtyWire
 from simulator.wires.uart import heard
+from tests.gateway.serial_line import line
 
 
 @pytest.fixture(autouse=True)
@@ -34,56 +23,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_speed, "LEAST_S", 0.2)
     monkeypatch.setattr(line_speed, "LISTEN_S", 0.3)
     monkeypatch.setattr(serial, "TURN_S", 0.3)
-
-
-@dataclass
-class Line:
-    """A device at the end of a pty, and what the gateway said of it."""
-
-    wire: PtyWire
-    port: SerialPort
-    events: list[Event] = field(default_factory=list)
-    say: Callable[[], bytes] = lambda: b""
-    answer: Callable[[bytes], bytes] = lambda data: b""
-
-    def up(self) -> None: ...
-
-    def down(self) -> None: ...
-
-    def receive(self, data: bytes, to: str) -> None:
-        self.wire.send(self.answer(data))
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not holds():
-                self.wire.send(self.say())
-                await asyncio.sleep(0.02)
-
-    def told(self, kind: OccurrenceKind, state: State) -> list[str]:
-        bodies = [event.body for event in self.events]
-        return [body.detail or "" for body in bodies if isinstance(body, Occurrence) and (body.kind, body.state) == (kind, state)]
-
-
-@asynccontextmanager
-async def line(folder: Path, *, speaks: int, settings: int | str, driver: str = "micradar", options: Any = None) -> AsyncIterator[Line]:
-    wire = PtyWire(folder / "radar", baud=speaks)
-    wire.open()
-    section = SerialSection(port=str(folder / "radar"), driver=driver, device="x", baud=settings)  # type: ignore[arg-type]  # one of the two
-    store = await SqliteStore.open(folder / "anhu.db", StoreSection())
-    clock = SystemClock()
-    pipeline = Pipeline(clock, Inventory([Device(device=f"{driver}:x", driver=driver)]), store, None)
-    session = LineSession(registry.load(driver), options or {}, "x", lambda sends: None)
-    made = Line(wire, SerialPort(section, session, pipeline, clock, store.has_room))
-    pipeline.on_event.append(made.events.append)
-    tasks = [asyncio.create_task(made.port.run()), asyncio.create_task(wire.run(made))]
-    try:
-        yield made
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(store.close(), 5)
 
 
 def report() -> bytes:
@@ -172,3 +111,19 @@ def test_the_doctor_knows_what_a_device_usually_speaks(tmp_path: Path) -> None:
     wrong = Settings(serial=[SerialSection(port="socket://x:1", driver="ld2410", device="x", baud=9600)])
     said = [[finding.text for check in CHECKS for finding in check(one) if "baud" in finding.text] for one in (settings, wrong)]
     assert said == [[], ["socket://x:1: 9600 baud, such a device usually speaks 256000 or 115200"]]
+
+
+async def test_an_adapter_that_is_pulled_out_is_told_and_taken_up_again_when_it_is_back(tmp_path: Path) -> None:
+    async with line(tmp_path, speaks=115_200, settings=115_200) as found:
+
+        def online() -> list[bool]:
+            bodies = [event.body for event in found.events]
+            return [body.online for body in bodies if isinstance(body, DeviceHealth) and body.online is not None]
+
+        found.say = report
+        await found.until(lambda: online() == [True])
+        found.unplug()
+        await found.until(lambda: online() == [True, False])
+        found.plug()
+        await found.until(lambda: online() == [True, False, True])
+        assert found.port.counts["opened"] == 2 and not found.told(OccurrenceKind.FAULT, State.START)
