@@ -40,9 +40,10 @@ from drivers.api import (
     Verb,
     read_options,
 )
-from drivers.gatt_health.meaning import bodies
+from drivers.gatt_health.meaning import bodies, user_of
+from drivers.gatt_health.people import read_people, subject_of
 from protocols.ble import gatt_health as codec
-from protocols.ble.gatt_health import Glucose, HeartRate, Message, PulseOximetry, RecordAccess, long_uuid, short_uuid
+from protocols.ble.gatt_health import Battery, Glucose, HeartRate, Message, PulseOximetry, RecordAccess, long_uuid, short_uuid
 
 SERVICES: dict[str, tuple[str, ...]] = {
     "1810": ("2a35",),
@@ -111,6 +112,7 @@ class GattHealth:
             Option("services", "list", [], "services to read although they are not advertised: " + ", ".join(SERVICES)),
             Option("utc_offset_minutes", "int", 480, "what the clock of the device shows, minutes east of UTC", low=-840, high=840),
             Option("pair", "bool", False, "bond at the first connection (the device must be in pairing mode)"),
+            Option("people", "list", [], "who shares the device: tables of subject with slot, or from and to, or both"),
         ),
         source="Bluetooth SIG service specifications and GATT Specification Supplement",
     )
@@ -123,6 +125,7 @@ class GattHealth:
         self._services: list[str] = list(read["services"])
         self._offset = timedelta(minutes=read["utc_offset_minutes"])
         self._pair = bool(read["pair"])
+        self._people = read_people(self.info.name, read["people"])
         self._address = (device or "").removeprefix("gatt_health:").upper()
         self._told: dict[str, None] = {}
         self._sequence: int | None = None
@@ -291,6 +294,10 @@ class GattHealth:
         faults: list[Any] = []
         for body in bodies(message, faults, stored=stored):
             output.events.append(frame.event(self._device(), body, at_ms=at_ms))
+        if self._people and not isinstance(message, Battery):
+            measured_ms = frame.received.ms if at_ms is None else at_ms
+            subject = subject_of(self._people, user_of(message), measured_ms + round(self._offset.total_seconds() * 1000))
+            output.events = [msgspec.structs.replace(event, subject=subject) for event in output.events]
         for quantity, value in faults:
             output.rejects.append(Reject(Reason.RANGE, f"{quantity.value} out of range: {value}", frame.data))
         if isinstance(message, HeartRate) and message.contact is not None and message.contact != self._worn:

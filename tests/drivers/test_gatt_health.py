@@ -170,3 +170,41 @@ def test_health_services_are_ours() -> None:
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         GattHealth(options, None)
+
+
+READING = BloodPressure(130, 80, 97, time=TIME, has_time=True, user=1)
+
+
+def belongs_to(people: list[dict[str, Any]], message: BloodPressure = READING) -> set[str | None]:
+    return {event.subject for event in GattHealth({"people": people}, MAC).receive(value("2a35", message)).events}
+
+
+def test_a_shared_device_knows_its_people_by_their_slots() -> None:
+    slots = [{"subject": "r-1", "slot": 0}, {"subject": "r-2", "slot": 1}]
+    assert belongs_to(slots) == {"r-2"}
+    assert belongs_to(slots, READING._replace(user=5)) == {None}, "then it belongs to whom the device belongs"
+    assert belongs_to(slots, READING._replace(user=None)) == {None}
+
+
+def test_a_shared_device_knows_its_people_by_the_hour_of_the_house() -> None:
+    hours = [{"subject": "r-1", "from": "06:00", "to": "16:28"}, {"subject": "r-2", "from": "16:28", "to": "16:29"}]
+    assert belongs_to(hours) == {"r-2"}
+    assert belongs_to(hours, READING._replace(time=TIME.replace(minute=27))) == {"r-1"}
+    night = [{"subject": "r-3", "from": "22:00", "to": "06:00"}]
+    assert belongs_to(night, READING._replace(time=TIME.replace(hour=23))) == belongs_to(night, READING._replace(time=TIME.replace(hour=5)))
+    assert belongs_to(night) == {None}
+
+
+def test_a_slot_and_an_hour_must_both_fit() -> None:
+    both = [{"subject": "r-1", "slot": 1, "from": "06:00", "to": "09:00"}, {"subject": "r-2", "slot": 1}]
+    assert belongs_to(both) == {"r-2"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"subject": "r-1"}, {"slot": 1}, {"subject": "a b", "slot": 1}, {"subject": "r-1", "from": "7:00", "to": "08:00"},
+     {"subject": "r-1", "from": "07:00"}, {"subject": "r-1", "slot": "x"}, {"subject": "r-1", "slot": 1, "colour": 2}, 7],
+)  # fmt: skip
+def test_lines_that_mean_nothing_are_refused(row: Any) -> None:
+    with pytest.raises(OptionError, match=r"people\[1\]"):
+        GattHealth({"people": [row]}, MAC)
