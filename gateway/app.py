@@ -30,6 +30,7 @@ from gateway.commands import CommandCentre
 from gateway.control import SOCKET_NAME, ControlServer
 from gateway.errors import AnhuError, Fault, SettingsError
 from gateway.links.contract import Link
+from gateway.nearby import Nearby
 from gateway.pipeline import CLOCK_UNSET_MS, Pipeline
 from gateway.reload import reload, rule_tables
 from gateway.rules import all_rules
@@ -231,6 +232,9 @@ class Gateway:
         drivers = list(dict.fromkeys(name for section in self.settings.ble for name in section.drivers))
         options = {name: table for section in self.settings.ble for name, table in section.options.items()}
         self.adverts = AdvertRouter(self.pipeline, self.inventory, drivers, make=self.session, connect=self._connect_gatt, options=options)
+        nearby = Nearby()
+        self.pipeline.on_event.append(nearby.hear)
+        self.inventory.subject_in = nearby.subject_in
         for section in self.settings.ble:
             scanner = BleScanner(self.clock.now, adapter=section.adapter or None, active=section.active, receiver=section.room)
             self.scanners.append(scanner)

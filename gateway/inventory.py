@@ -52,6 +52,8 @@ class Inventory:
         self.accept_any = accept_any
         self.on_stranger: Callable[[Device], bool] | None = None
         """Asked while a pairing window is open; True takes the stranger in."""
+        self.subject_in: Callable[[str], str | None] | None = None
+        """Who is at a place."""
 
     def __len__(self) -> int:
         return len(self._devices)
@@ -76,9 +78,13 @@ class Inventory:
         return [device for device in self._devices.values() if device.driver == driver]
 
     def subject_of(self, device: str) -> str | None:
-        """Whose device it is."""
+        """Whose device it is; of one that is shared (option `nearby`), who is with it."""
         found = self._devices.get(device)
-        return found.subject or None if found else None
+        if found is None:
+            return None
+        if found.options and found.options.get("nearby") and self.subject_in is not None:
+            return self.subject_in(found.place) or found.subject or None
+        return found.subject or None
 
     def replace(self, devices: list[Device]) -> None:
         """Take a newly read file."""

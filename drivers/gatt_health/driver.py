@@ -112,6 +112,7 @@ class GattHealth:
             Option("services", "list", [], "services to read although they are not advertised: " + ", ".join(SERVICES)),
             Option("utc_offset_minutes", "int", 480, "what the clock of the device shows, minutes east of UTC", low=-840, high=840),
             Option("pair", "bool", False, "bond at the first connection (the device must be in pairing mode)"),
+            Option("nearby", "bool", False, "a reading belongs to the one resident whose badge is at the place of the device"),
             Option("people", "list", [], "who shares the device: tables of subject with slot, or from and to, or both"),
         ),
         source="Bluetooth SIG service specifications and GATT Specification Supplement",
