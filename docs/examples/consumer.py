@@ -3,7 +3,7 @@
     python consumer.py --host broker.example --database events.db
 
 The gateway's uplink has `ack = "application"`. Rules of the contract that this file shows (docs/upstream.md):
-- An event may arrive twice; (source, id) tells. It is stored before it is acknowledged.
+- An event may arrive twice; (source, id) tells. It is stored before it is acknowledged, many of them with one commit.
 - Sequences are contiguous per source and storeepoch; backlog arrives beside fresh events, so a gap is normal for a while.
 - `upto` is the last number below the first gap. A gap that stays for GAP_S is named in `missing` until it is filled or told as gone.
 - A `loss` event, and a `gone` message after a question, say which numbers will never come. A new `storeepoch` starts numbers over.
@@ -112,7 +112,6 @@ class Consumer:
         lost = (event.get("data") or {}).get("body", {}).get("lost")
         if fresh and lost:
             self._give_up(source.rsplit("/", 1)[0] + "/" + lost["lane"], epoch, lost["first"], lost["last"])
-        self._db.commit()
         lane.add(number)
         if fresh:
             self._on_event(event)
@@ -126,7 +125,6 @@ class Consumer:
         told = json.loads(payload)
         for first, last in told["ranges"]:
             self._give_up(f"{gateway}/{told['lane']}", told["storeepoch"], first, last)
-        self._db.commit()
 
     def _give_up(self, source: str, epoch: str, first: int, last: int) -> None:
         self._db.execute("INSERT INTO gone VALUES (?,?,?,?)", (source, epoch, first, last))
@@ -151,7 +149,8 @@ class Consumer:
                 await client.publish(topic, message, qos=1)
 
     def acknowledgements(self, now_s: float) -> list[tuple[str, str]]:
-        """What is to be said now: (topic, payload)."""
+        """What is to be said now: (topic, payload). Everything that it speaks of is on disk."""
+        self._db.commit()
         out = []
         for (source, epoch), lane in self._lanes.items():
             match = SOURCE.match(source)

@@ -121,7 +121,7 @@ async def test_no_acknowledged_alarm_is_lost(tmp_path: Path, victim: str, link: 
             await settle(tasks, proxy)
             assert watch.acknowledged > points
             happened = lambda: {e["time"] for e in got if e["type"] == "cn.anhu.alarm.sos.v1"}  # noqa: E731
-            for _ in range(1200):
+            for _ in range(3600):
                 if len(happened()) >= watch.acknowledged:
                     break
                 await asyncio.sleep(0.05)
