@@ -46,7 +46,7 @@ from protocols.mqtt.wire import (
 )
 from protocols.mqtt.wire_properties import properties_bytes, topic_bytes
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
 """Back-off between connects, with full jitter: after a power cut hundreds of gateways come back at once."""
 CONNECT_TIMEOUT_S = 10.0
 READ_BYTES = 8 * 1024

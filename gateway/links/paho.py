@@ -22,7 +22,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.links.contract import Inbound, LinkEvents, LinkOptions
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
 """Back-off between connects, with full jitter: after a power cut hundreds of gateways come back at once."""
 CONNECT_TIMEOUT_S = 10.0
 READS_AT_ONCE = 400
