@@ -42,7 +42,15 @@ class FallDetectorRule:
     settings = (
         Setting("place", "", "", "wrist or waist; empty: as the device says", check=_place_fault),
         Setting("threshold", 0.5, "", "score from which an impact counts as a fall", "measured: bench/falls.py", low=0.01, high=0.99),
-        Setting("lost_pct", 20.0, "%", "lost samples in the window above which nothing is judged", "measured", low=0, high=60),
+        Setting(
+            "lost_pct",
+            20.0,
+            "%",
+            "lost samples above which no impact is called harmless; twice as many: nor a fall",
+            "measured",
+            low=0,
+            high=60,
+        ),
     )
     state_type = DetectorState
     listens: frozenset[Topic] | None = frozenset({Acceleration})

@@ -2,7 +2,8 @@
 
 Blocks carry the number of their first sample, so a gap shows and doubles are known; times of receipt are not used. Samples go onto the
 20 Hz grid of `fall_features` as they come; grid points inside a gap are filled by a straight line and counted as lost. An impact is
-judged as soon as the 3.5 s behind it are there, or by `flush` with what there is.
+judged as soon as the 3.5 s behind it are there, or at the end of the stream with what there is. What is missing can hide a fall, not
+make one: an impact that looks like a fall is told as such unless most of it was never heard; "no fall" is said only of what was heard.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from gateway.rules.fall_features import AFTER, APART, BEFORE, CANDIDATE_G, GRID_HZ, candidates
-from gateway.rules.fall_trees import score_of, trees_for
+from gateway.rules.fall_trees import FallTrees, score_of, trees_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 KEEP = BEFORE + AFTER + APART + 40
 """Grid samples that are remembered: a window, the second round its impact, and two more seconds for late packets."""
 LONGEST_GAP_S = 10.0
-LEAST_AFTER = 20
-"""A stream that ends sooner than a second after the impact tells too little."""
+LEAST_AFTER, LEAST_FALL = 20, 8
+"""A stream that ends sooner than a second after the impact cannot tell that it was none; what shows within 0.4 s may still be one."""
+FALL_LOST = 2.0
+"""Times the share of lost samples above which "no fall" is not said: up to there a fall is."""
 FALL, NO_FALL, CANNOT_JUDGE = "fall", "no fall", "cannot judge"
 _LIMIT_MG = 32_000
 
@@ -98,8 +101,19 @@ def _onto_grid(stream: Stream, block: Array, first: int) -> None:
     stream.next, stream.tail = first + len(block) - (1 if stream.tail else 0), [round(value) for value in block[-1]]
 
 
-def verdicts(stream: Stream, place: str, *, threshold: float = 0.5, most_lost_pct: float = 20.0, is_end: bool = False) -> list[Verdict]:
-    """The impacts that can be judged now; with `is_end` also those whose time behind is not complete. Each is judged once."""
+def verdicts(
+    stream: Stream,
+    place: str,
+    *,
+    threshold: float = 0.5,
+    most_lost_pct: float = 20.0,
+    is_end: bool = False,
+    trees: FallTrees | None = None,
+) -> list[Verdict]:
+    """The impacts that can be judged now; with `is_end` also those whose time behind is not complete. Each is judged once.
+
+    `trees` instead of those stored for the place.
+    """
     import numpy as np
 
     seen = np.frombuffer(stream.seen, "<i2").reshape(-1, 3) / 1000.0
@@ -108,19 +122,26 @@ def verdicts(stream: Stream, place: str, *, threshold: float = 0.5, most_lost_pc
     if start + last <= stream.judged:
         return []
     norms = np.sqrt((seen * seen).sum(1))
-    places = [index for index in candidates(norms) if stream.judged < start + index <= start + last]
+    lost = np.frombuffer(stream.lost, np.uint8)
+    if norms.max() <= CANDIDATE_G and not lost.any():
+        stream.judged = start + last
+        return []
+    seen = np.concatenate([seen, lost[:, None]], axis=1)
+    places = [index for index in candidates(seen) if stream.judged < start + index <= start + last]
     stream.judged = start + last
     if not places:
         return []
-    lost = np.frombuffer(stream.lost, np.uint8)
-    margins = trees_for(place).margins(seen, places)
+    margins = (trees or trees_for(place)).margins(seen, places)
     found = []
     for index, margin in zip(places, margins.tolist(), strict=True):
         behind = min(AFTER, len(seen) - 1 - index)
         share = float(lost[max(0, index - BEFORE) : index + AFTER + 1].mean()) * 100.0
         score = score_of(margin)
+        is_fall = score >= threshold and share <= FALL_LOST * most_lost_pct and behind >= LEAST_FALL
         is_blind = share > most_lost_pct or behind < LEAST_AFTER
-        verdict = CANNOT_JUDGE if is_blind else FALL if score >= threshold else NO_FALL
+        if not is_fall and norms[index] <= CANDIDATE_G:
+            continue  # A gap is no impact: only what looks like a fall in spite of it is worth a word.
+        verdict = FALL if is_fall else CANNOT_JUDGE if is_blind else NO_FALL
         at_s = (start + index) / GRID_HZ
         found.append(Verdict(round(at_s, 3), round(score, 4), verdict, behind / GRID_HZ, round(float(norms[index]), 2), round(share, 1)))
     return found

@@ -1,4 +1,4 @@
-"""A boosted ensemble of oblivious trees, run by numpy from a data file.
+"""A boosted ensemble of oblivious trees beside a regression, run by numpy from a data file.
 
 In an oblivious tree every level asks one question, so a tree of depth 4 is four (feature, threshold) pairs and 16 leaf values: the
 whole ensemble is evaluated with three array operations. The file (`data/fall_<place>.npz`) holds
@@ -6,7 +6,9 @@ whole ensemble is evaluated with three array operations. The file (`data/fall_<p
     feature   int16   [trees, depth]     index into `fall_features.names()`
     threshold float64 [trees, depth]     the bit is set where the feature is greater
     leaf      float64 [trees, 2**depth]  added to the log-odds; the first level is the lowest bit
-    bias      float64                    log-odds without any tree
+    low, high float64 [features]         bounds to which the features are cut for the regression
+    weight    float64 [features]         added to the log-odds: features times weight
+    bias      float64                    log-odds of the regression without any feature
     cut       float64                    log-odds at and above which a candidate is a fall (calibrated on people left out)
     names     str     [features]         guards against a file made for other features
 
@@ -47,6 +49,7 @@ class FallTrees:
         self.feature = parts["feature"].astype(np.intp)
         self.threshold = parts["threshold"]
         self.leaf = parts["leaf"]
+        self.low, self.high, self.weight = parts["low"], parts["high"], parts["weight"]
         self.bias = float(parts["bias"])
         self.cut = float(parts["cut"])
         trees, depth = self.feature.shape
@@ -55,12 +58,15 @@ class FallTrees:
 
     def log_odds(self, rows: Array) -> Array:
         """Feature rows [n, f] as log-odds [n]."""
+        import numpy as np
+
         bits = rows.take(self.feature, axis=1) > self.threshold
-        found: Array = self.bias + self.leaf[self._rows, bits @ self._bits].sum(1)
+        linear = np.minimum(np.maximum(rows, self.low), self.high) @ self.weight
+        found: Array = self.bias + linear + self.leaf[self._rows, bits @ self._bits].sum(1)
         return found
 
     def margins(self, stream: Array, places: list[int]) -> Array:
-        """Log-odds above the cut of impacts at `places` of a stream [n, 3] in g on the grid: 0 and more is a fall.
+        """Log-odds above the cut of impacts at `places` of a stream [n, 3 or 4] in g on the grid: 0 and more is a fall.
 
         Averaged over windows moved by `SHIFTS`: which sample is the highest is an accident of the rate.
         """
