@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.main import main
+from gateway.errors import AnhuError
 from tests.conftest import need
 from tests.gateway import faulty_disk
 from tests.gateway.process import GatewayProcess, free_port
@@ -57,7 +58,7 @@ async def test_a_disk_that_crawls_under_a_whole_gateway(tmp_path: Path, slow_s: 
         knob.write_text(str(int(1000 * slow_s)))
         flood = [asyncio.create_task(pour(port, 8800000100 + i, stop)) for i in range(WRISTBANDS)]
         waits = [await alarm(port, number) for number in range(3)]
-        told = [await asyncio.to_thread(gateway.status) for _ in range(10) if not await asyncio.sleep(slow_s / 10)]
+        told = [await status(gateway) for _ in range(10) if not await asyncio.sleep(slow_s / 10)]
         assert await asyncio.to_thread(main, ["status", "--data-dir", str(gateway.data)]) == 0
         grown = resident_mb(gateway) - before
         stop.set()
@@ -67,8 +68,8 @@ async def test_a_disk_that_crawls_under_a_whole_gateway(tmp_path: Path, slow_s: 
     finally:
         stop.set()
         gateway.close()
-    # Each waited for the sync that ran and for its own (and for a checkpoint's, which syncs twice), never for the queue.
-    assert all(slow_s * 0.9 < wait < slow_s * 6 + 5 for wait in waits), waits
+    # Each waited for the commit that ran and for its own (a commit syncs up to four times where it moves the log), never for the queue.
+    assert all(slow_s * 0.9 < wait < slow_s * 10 + 10 for wait in waits), waits
     assert max(each["store"]["waiting_rows"] for each in told) > 0
     assert max(each["store"]["commit_under_way_s"] for each in told) > slow_s / 2
     assert grown < 150, f"{grown} MB more"
@@ -91,10 +92,18 @@ async def alarm(port: int, number: int) -> float:
 
 
 async def settled(gateway: GatewayProcess) -> dict[str, Any]:
-    async with asyncio.timeout(60):
-        while (found := await asyncio.to_thread(gateway.status))["store"]["waiting_rows"]:
+    async with asyncio.timeout(120):
+        while (found := await status(gateway))["store"]["waiting_rows"]:
             await asyncio.sleep(0.1)
     return found
+
+
+async def status(gateway: GatewayProcess) -> dict[str, Any]:
+    """On a crowded machine what the devices have sent meanwhile may take longer than an answer should."""
+    for _ in range(5):
+        with contextlib.suppress(AnhuError):
+            return await asyncio.to_thread(gateway.status)
+    return gateway.status()
 
 
 def resident_mb(gateway: GatewayProcess) -> float:
