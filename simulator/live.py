@@ -32,6 +32,10 @@ GRACE_S = 45.0
 """After the end of the plan, what is still under way gets this long to arrive: a link that was away pauses up to half a minute."""
 
 
+LEAD_S = 8.0
+"""A hurried clock begins so much (of real time) before the story: the gateway has to be up when it is told."""
+
+
 @dataclass(frozen=True)
 class SiteTrouble:
     """`kind` of simulator.site at `at_s` for `seconds`."""
@@ -100,7 +104,8 @@ async def run_live(
 
     With a `speed` other than 1 the devices and the gateway of our own live so much faster, from `start_ms` on.
     """
-    ears = _Ears(hear, limits, RealClock() if speed == 1 else ScaledClock(speed, start_ms))
+    clock = RealClock() if speed == 1 else _early(speed, start_ms)
+    ears = _Ears(hear, limits, clock)
     async with contextlib.AsyncExitStack() as stack:
         if foreign is not None:
             if troubles or speed != 1:
@@ -114,14 +119,16 @@ async def run_live(
         for line in lines.values():
             stack.callback(line.close)
         environment = dict(radio.environment) if radio is not None else {}
-        if isinstance(ears.clock, ScaledClock):
-            environment[VARIABLE] = str(Pace(ears.clock.began_s, ears.clock.start_ms, speed))
+        if isinstance(clock, ScaledClock):
+            environment[VARIABLE] = str(Pace(clock.began_s, clock.start_ms, speed))
             program = (sys.executable, "-m", "simulator.hurry", *program[program.index("-m") + 1 :])
         site = await _site(community, place, stack, environment, program, rules)
         platform = Platform("127.0.0.1", site.broker.port, site.gateway.topics, ears.take)
         listening = asyncio.create_task(platform.run(), name="platform")
         stack.push_async_callback(_end, listening)
         await asyncio.wait_for(platform.subscribed.wait(), 10)
+        if isinstance(clock, ScaledClock):
+            await clock.sleep(LEAD_S * speed - clock.now().s)
         trouble = asyncio.create_task(_go_wrong(site, troubles), name="trouble")
         stack.push_async_callback(_end, trouble)
         report = await run_community(
@@ -129,6 +136,11 @@ async def run_live(
         )
         score = await _settle(ears, trouble, grace_s)
         return LiveRun(score, report, left_out)
+
+
+def _early(speed: float, start_ms: int | None) -> ScaledClock:
+    """The clock of a hurried run, which shows `start_ms` when the lead is over."""
+    return ScaledClock(speed, None if start_ms is None else start_ms - round(LEAD_S * speed * 1000))
 
 
 async def _site(  # noqa: PLR0917 - the parts of one site
