@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import time
 import tracemalloc
@@ -11,6 +12,7 @@ from typing import Any
 from simulator.clock import RealClock
 from simulator.community import build, everyday
 from simulator.members import DAILY, SPARSE, Rates
+from simulator.parts import run_in_parts
 from simulator.run import Targets, run_community
 from simulator.truth import Truth
 from simulator.virtual import capture, run_virtual
@@ -18,6 +20,7 @@ from simulator.virtual import capture, run_virtual
 START_MS = 1795276800000
 DAY_S = 86_400.0
 PEOPLE, DEVICES, WIRE_S = 100, 1_000, 20.0
+CORES = len(os.sched_getaffinity(0))
 
 
 def measure() -> dict[str, Any]:
@@ -31,8 +34,9 @@ def measure() -> dict[str, Any]:
 
 def virtual(rates: Rates) -> dict[str, float]:
     """One day of some people. `generated`: by the CPU of the simulator alone; `judged`: by the wall, through the gateway's drivers and
-    rules and the score; `judged_on_free_cores`: by the CPU of the busier of the two processes, which is the wall on a machine that does
-    nothing else. `*_cpu_ms`: of a person's day, with the start of the processes."""
+    rules and the score, `judged_in_parts`: the same in a part for each core; `judged_on_free_cores`: by the CPU of the busier of the
+    two processes, which is the wall on a machine that does nothing else. `*_cpu_ms`: of a person's day, with the start of the
+    processes; `week_of_1000_in_gateway_min`: the same for 7,000 days."""
     people = build(PEOPLE, seed=1, make_plan=everyday, rates=rates)
     cpu = time.process_time()
     frames = sum(1 for _ in capture(people, seconds=DAY_S, start_ms=START_MS, truth=Truth(keep=0)))
@@ -41,12 +45,18 @@ def virtual(rates: Rates) -> dict[str, float]:
     run = run_virtual(build(PEOPLE, seed=1, make_plan=everyday, rates=rates), seconds=DAY_S, start_ms=START_MS)
     judged_s, simulator_s, gateway_s = time.monotonic() - begun, time.process_time() - cpu, _children_s() - child
     assert run.score.total.missed == 0
+    begun = time.monotonic()
+    parted = run_in_parts(build(PEOPLE, seed=1, make_plan=everyday, rates=rates), seconds=DAY_S, start_ms=START_MS, parts=CORES)
+    parts_s = time.monotonic() - begun
+    assert parted == run
     return {
         "generated": round(PEOPLE / generated_s * 60),
         "judged": round(PEOPLE / judged_s * 60),
+        "judged_in_parts": round(PEOPLE / parts_s * 60),
         "judged_on_free_cores": round(PEOPLE / max(simulator_s, gateway_s) * 60),
         "simulator_cpu_ms": round(simulator_s / PEOPLE * 1000, 1),
         "gateway_cpu_ms": round(gateway_s / PEOPLE * 1000, 1),
+        "week_of_1000_in_gateway_min": round(7000 * gateway_s / PEOPLE / 60, 1),
         "frames_per_person_day": round(frames / PEOPLE),
     }
 

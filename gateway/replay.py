@@ -181,11 +181,12 @@ def run(args: argparse.Namespace) -> int:
             raise SettingsError([Fault("", 0, fault) for fault in error.faults]) from None
         except (OSError, UnicodeDecodeError) as error:
             raise AnhuError(f"{args.rules}: {error}", hint="see config/rules.example.toml") from None
-    replay = Replay(RuleEngine(rules, RuleSettings(rules, directory, tables), directory), devices, _printer())
+    printer = _Printer()
+    replay = Replay(RuleEngine(rules, RuleSettings(rules, directory, tables), directory), devices, printer.write)
     faults = _feed(replay, args.capture or args.events, devices, is_capture=bool(args.capture))
     if args.until:
         replay.until(epoch_ms(args.until))
-    sys.stdout.flush()
+    printer.flush()
     if faults:
         print("\n".join(f"anhu: {fault}" for fault in faults[:20]), file=sys.stderr)
         print(f"Try: mend these {len(faults)} lines; anhu replay --help shows what a line holds", file=sys.stderr)
@@ -219,10 +220,30 @@ def _frame_line(line: bytes) -> dict[str, Any]:
     return found if type(found) is dict else read_line(line.decode("utf-8", "replace"))
 
 
-def _printer() -> Callable[[bytes], object]:
-    """Writes to the standard output, past its encoder where there is something to pass."""
-    buffer = getattr(sys.stdout, "buffer", None)
-    return buffer.write if buffer is not None else lambda data: sys.stdout.write(data.decode())
+class _Printer:
+    """Lines to the standard output: at once to a terminal, in large pieces to anything else, since each piece wakes the reader."""
+
+    _PIECE = 1 << 16
+
+    def __init__(self) -> None:
+        self._waiting = bytearray()
+        self._least = 0 if sys.stdout.isatty() else self._PIECE
+
+    def write(self, lines: bytes) -> None:
+        """Whole lines."""
+        self._waiting += lines
+        if len(self._waiting) >= self._least:
+            self.flush()
+
+    def flush(self) -> None:
+        """Everything, now."""
+        buffer = getattr(sys.stdout, "buffer", None)
+        if buffer is not None:
+            buffer.write(self._waiting)
+        else:
+            sys.stdout.write(self._waiting.decode())
+        sys.stdout.flush()
+        self._waiting.clear()
 
 
 class _Loose(msgspec.Struct):

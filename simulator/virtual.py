@@ -172,7 +172,7 @@ class _Judge:
 
 def _through(command: Sequence[str], lines: Iterable[bytes], judge: _Judge, complaints: IO[bytes]) -> int:
     """Feed the gateway while its answers are read; how many lines went in."""
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints)
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, bufsize=CHUNK_BYTES)
     assert child.stdin is not None and child.stdout is not None
     reader = threading.Thread(target=judge.listen, args=(child.stdout,), name="replayed events", daemon=True)
     reader.start()

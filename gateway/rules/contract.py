@@ -7,14 +7,18 @@
         state_type = DoorState                       # a RuleState
         listens = frozenset({OccurrenceKind.DOOR_OPEN})
         grace_ms = 0
-        def key(self, event, directory): return owner(event, directory)
-        def apply(self, state, event, context): ...  # -> Decision or None
+        key = staticmethod(of_person)                # whose state an event belongs to
+        def apply(self, state, event, context): ...  # -> Decision, None or UNCHANGED
         def wake(self, state, context): ...          # a named timer of the state came due
 
 Both methods change `state` in place and return what the world shall know. A rule adds events and commands; it never edits,
 drops or holds back one that it was given. It reads no clock: `context.now` is the moment, `context.steady_ms` the clock that
 never steps, in which every timer is kept. Timers are names in `state.timers`; the engine wakes the rule at the earliest, also
 after a restart. Two runs over the same events and moments give the same output, however often the process was killed between.
+
+Most events mean nothing to most rules, and that is where the time goes. A rule tells early and cheaply: `listens` names its topics,
+`without_ends` those whose ends it does not need, `rests` the settings under which it does nothing; `apply` returns UNCHANGED where
+the state has stayed as it was.
 """
 
 from __future__ import annotations

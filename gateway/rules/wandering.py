@@ -106,10 +106,11 @@ class WanderingRule:
         lat, lon = (body.lat, body.lon) if body.datum is Datum.WGS84 else to_wgs84(body.lat, body.lon, body.datum)
         if not _extend(state, event.at_ms, lat, lon, accuracy_m):
             return None
-        decision = Decision()
+        decision, values = Decision(), context.settings
         self._habit(state, lat, lon, decision, context)
+        if not may_wander(state.path, values):
+            return decision if decision.events else None
         found = measure(state.path)
-        values = context.settings
         if found.extent_m <= values["lap_m"] and abs(found.turns) >= values["laps"]:
             self._tell(state, "lapping", found, decision, context)
         elif found.reversals >= values["reversals"]:
@@ -160,6 +161,19 @@ def _is_random(found: Shape, values: Values) -> bool:
     """Long, leading nowhere, and not on the way to a lap."""
     is_long = found.length_m >= values["random_m"] and found.length_m > values["random_ratio"] * max(found.net_m, found.extent_m)
     return is_long and abs(found.turns) < 1.2
+
+
+def may_wander(path: list[tuple[int, float, float]], values: Values) -> bool:
+    """Whether a path can be any pattern at all: a quick look, since nearly all walks lead somewhere."""
+    xs, ys = [x for _, x, _ in path], [y for _, _, y in path]
+    extent_m = hypot(max(xs) - min(xs), max(ys) - min(ys))
+    if extent_m <= values["lap_m"]:
+        return True
+    steps = [(bx - ax, by - ay) for (_, ax, ay), (_, bx, by) in pairwise(path)]
+    if sum([ax * bx + ay * by < 0.0 for (ax, ay), (bx, by) in pairwise(steps)]) >= values["reversals"]:
+        return True
+    length_m = sum([hypot(dx, dy) for dx, dy in steps])
+    return bool(length_m >= values["random_m"] and length_m > values["random_ratio"] * extent_m)
 
 
 def measure(path: list[tuple[int, float, float]]) -> Shape:
@@ -220,7 +234,10 @@ def _extend(state: WanderingState, at_ms: int, lat: float, lon: float, accuracy_
     if step_m > FAST_MPS * max(1.0, (at_ms - path[-1][0]) / 1000.0):
         state.lat, state.lon, state.path = lat, lon, [(at_ms, 0.0, 0.0)]
         return False
-    state.path = [point for point in path if at_ms - point[0] <= SPAN_MS][-MOST_POINTS + 1 :] + [(at_ms, round(x, 1), round(y, 1))]
+    old = 0
+    while at_ms - path[old][0] > SPAN_MS:
+        old += 1
+    state.path = [*path[max(old, len(path) - MOST_POINTS + 1) :], (at_ms, round(x, 1), round(y, 1))]
     return len(state.path) > 1
 
 

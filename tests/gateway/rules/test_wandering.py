@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from math import cos, pi, sin
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from drivers.events import Event, Position
+from gateway.rules.contract import Values
 from gateway.rules.geometry import Plane
-from gateway.rules.wandering import WanderingRule
+from gateway.rules.wandering import WanderingRule, may_wander, measure
 from tests.gateway.rules.scene import Scene, wall_ms
 
 PLANE = Plane(31.2304, 121.4737)
@@ -72,3 +76,21 @@ def test_a_pattern_is_told_once_in_two_hours_and_can_be_switched_off() -> None:
     laps = [(40 * cos(turn * pi / 4), 40 * sin(turn * pi / 4)) for turn in range(80)]
     assert len(walk(Scene([WanderingRule()]), laps)) == 1
     assert walk(Scene([WanderingRule()], "[site.wandering]\non = false\n"), laps) == []
+
+
+STEPS = st.lists(st.tuples(st.integers(-90, 90), st.integers(-90, 90)), min_size=1, max_size=40)
+
+
+@settings(max_examples=150, deadline=None)
+@given(STEPS)
+def test_the_quick_look_overlooks_no_pattern(steps: list[tuple[int, int]]) -> None:
+    path = [(0, 0.0, 0.0)]
+    for east, north in steps:
+        at, x, y = path[-1]
+        path.append((at + 60_000, x + east, y + north))
+    values = Values({row.name: row.default for row in WanderingRule.settings}, {}, {})
+    found = measure(path)
+    is_lap = found.extent_m <= values["lap_m"] and abs(found.turns) >= values["laps"]
+    is_random = found.length_m >= values["random_m"] and found.length_m > values["random_ratio"] * max(found.net_m, found.extent_m)
+    if is_lap or is_random or found.reversals >= values["reversals"]:
+        assert may_wander(path, values)
