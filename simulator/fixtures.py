@@ -23,6 +23,7 @@ UNITS_PER_LINE = 32
 """An RS-485 segment carries so many standard loads."""
 SHORT_WARMUP_S = 3.0
 """At lively rates nobody waits five minutes for a sensor to become warm."""
+MARGIN_S = 1.0
 SLOWEST_REPORT_S = 10.0
 """Radars that report ten times a second: however sparse the rates, so often that they do not count as lost."""
 CORNER = {"name": "bathroom corner", "x1": -1500, "y1": 0, "x2": 0, "y2": 2000, "minutes": 20}
@@ -46,8 +47,9 @@ def _serial(
     def install(person: Resident, number: int, seed: int, rates: Rates) -> Member:
         device = make(f"{item}-{number}", seed, rates)
         given = dict(options or {})
-        if isinstance(device, WinsenSensor) and rates is LIVELY:
-            given["warmup_s"] = SHORT_WARMUP_S
+        if isinstance(device, WinsenSensor):
+            # An installer leaves a margin: a sensor that is believed before it is warm gives false alarms.
+            given["warmup_s"] = device.warmup_s + MARGIN_S
         return Member(device, item, person.id, f"{person.flat} {title}", place, seed, options=given, baud=baud)
 
     return install

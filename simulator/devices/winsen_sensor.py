@@ -35,7 +35,7 @@ class WinsenSensor:
         self.id = id
         self._profile = profile
         self._dice = random.Random(seed)
-        self._warmup_s = winsen.PROFILES[profile].warmup_s if warmup_s is None else warmup_s
+        self.warmup_s = winsen.PROFILES[profile].warmup_s if warmup_s is None else warmup_s
         self._uploads = winsen.PROFILES[profile].uploads
         self._scanner = Scanner(winsen.HEADER, winsen.judge)
         self._upload = Rhythm(every_s, 0.3)
@@ -52,7 +52,7 @@ class WinsenSensor:
 
     def up(self, now: Moment) -> Act:
         """Power comes with the line."""
-        self._warm_s = now.s + self._warmup_s
+        self._warm_s = now.s + self.warmup_s
         return Act((), (begun(OccurrenceKind.WARMING_UP),))
 
     def down(self, now: Moment) -> None:
@@ -61,7 +61,7 @@ class WinsenSensor:
     def step(self, now: Moment) -> Act:
         """An upload; the end of the warm-up."""
         due = self._upload.take(now)
-        self.next_s = self._upload.due_s
+        self.next_s = min(self._upload.due_s, NEVER_S if now.s >= self._warm_s else self._warm_s)
         said = self._say(now, lambda value: winsen.encode_active(CO, PPM, 1, value, FULL_SCALE_PPM)) if due and self._uploads else NOTHING
         if self._is_warm or now.s < self._warm_s:
             return said
