@@ -1,4 +1,4 @@
-"""Where the answers to a platform's command go: MQTT 5 response topics, with the correlation data of the request."""
+"""Commands of a platform over MQTT: where their answers go (response topics), and such as nobody can use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from tests.gateway.test_upstream import ROOT, site, until
+from tests.gateway.process import Platform
+from tests.gateway.test_slow_disk import resident_mb
+from tests.gateway.test_upstream import ROOT, of_kind, site, until
 
 DATA = b"\x00request 7\xff"
 
@@ -58,3 +60,19 @@ async def test_answers_go_to_the_response_topic_but_never_where_events_of_gatewa
     assert len([each for each, _ in heard[f"{ROOT}/cmd/res"] if each["status"] == "duplicate"]) == 0
     assert "anhu/v1/anhu/gw-other/evt/alarm" not in heard
     assert {topic for topic in heard if topic.startswith(("platform", "$"))} == {"platform/answers/7", "platform/last"}
+
+
+@pytest.mark.parametrize("version", ["3.1.1", pytest.param("5", marks=pytest.mark.slow)])
+async def test_an_enormous_command_costs_no_memory_and_no_connection(tmp_path: Path, version: str) -> None:
+    async with site(tmp_path, f'commands = ["locate"]\nversion = "{version}"') as s:
+        s.gateway.start()
+        await until(lambda: s.uplink()["connected"])
+        before = resident_mb(s.gateway)
+        async with Platform(s.cloud.port) as platform:
+            await platform.publish(f"{ROOT}/cmd/req", bytes(30_000_000))
+            await platform.publish(f"{ROOT}/cmd/req", command("c-after"))
+            await platform.until(lambda: any(b'"c-after"' in payload for topic, payload in platform.other if topic.endswith("/cmd/res")))
+            await s.alarms(0, 0)
+            await platform.until(lambda: bool(of_kind(platform, "sos")))
+        assert resident_mb(s.gateway) - before < 20
+        assert s.uplink()["connected"]
