@@ -47,6 +47,7 @@ STORY: tuple[tuple[float, str, str, dict[str, object]], ...] = (
     (4.4, "zigbee_smoke", "smoke", {}),
     (4.5, "oximeter", "measure", {"spo2": 96}),
     (5.0, "aide", "enter", {"room": "bedroom"}),
+    (5.2, "nurse", "enter", {"room": "bathroom"}),
     (5.5, "strap", "measure", {"heart_rate": 71}),
     (6.0, "badge", "sos", {}),
     (6.2, "band", "sos", {}),
@@ -58,7 +59,7 @@ STORY: tuple[tuple[float, str, str, dict[str, object]], ...] = (
     (7.4, "tasmota_leak", "leak_gone", {}),
 )
 SEEN = {
-    "ble_badge": {"sos": 2, "service_visit": 1, "presence": 3},
+    "ble_badge": {"sos": 2, "service_visit": 2, "presence": 4},
     "gatt_health": {"systolic": 1, "diastolic": 1, "spo2": 1, "heart_rate": 3},
     "zigbee2mqtt": {"gas": 2, "gas end": 2, "smoke": 1, "water_leak": 2, "door_open": 1, "door_open end": 1},
     "motion_band": {"sos": 4},
