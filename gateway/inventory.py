@@ -69,6 +69,10 @@ class Inventory:
             return made
         return made if self.accept_any else None
 
+    def row(self, device: str) -> Device | None:
+        """The row of a device id, if there is one: nobody is taken in by being asked for."""
+        return self._devices.get(device)
+
     def all(self) -> list[Device]:
         """Every row, in the order of the file."""
         return list(self._devices.values())

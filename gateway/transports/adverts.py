@@ -68,10 +68,9 @@ class AdvertRouter:
         self._pipeline.feed(session, [frame])
 
     def _known(self, frame: Frame) -> Session | None:
-        if self._inventory.accept_any:
-            return None
         for driver in self._drivers:
-            row = self._inventory.find(f"{driver.info.name}:{frame.address}")
+            # Not `find`: while a pairing window is open that would take every telephone in, as a device of the first driver.
+            row = self._inventory.row(f"{driver.info.name}:{frame.address}")
             if row is not None:
                 session = self._make(driver, row.options, row.device)
                 self._sessions[frame.address] = session

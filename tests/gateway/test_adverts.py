@@ -44,7 +44,8 @@ async def site(tmp_path: Path) -> Any:
     rows = [Device(device=f"bthome:{DOOR}", driver="bthome")]
     # A row with options of its own must not take the session that serves all badges.
     rows += [Device(device=f"ble_badge:{name}", driver="ble_badge", options={"visit_end_s": 60.0}) for name in ("wang", "li")]
-    pipeline = Pipeline(SystemClock(), Inventory(rows), store, None)
+    inventory = Inventory(rows)
+    pipeline = Pipeline(SystemClock(), inventory, store, None)
     sessions: list[Session] = []
 
     def make(driver: type[Driver], options: dict[str, Any], device: str | None) -> Session:
@@ -53,7 +54,7 @@ async def site(tmp_path: Path) -> Any:
 
     table = [{"uuid": UUID, "minor": minor, "device": name} for minor, name in ((1, "wang"), (2, "li"))]
     router = AdvertRouter(
-        pipeline, Inventory(rows), ["bthome", "ble_badge"], make=make, connect=lambda *_: None, options={"ble_badge": {"badges": table}}
+        pipeline, inventory, ["bthome", "ble_badge"], make=make, connect=lambda *_: None, options={"ble_badge": {"badges": table}}
     )
     yield router, pipeline, sessions
     await store.close()
@@ -64,6 +65,17 @@ async def test_ours_strangers_and_nobodys_are_told_apart(site: Any) -> None:
     phone = heard(PHONE, Advert(manufacturer_data={0x004C: bytes.fromhex("1005031c")}))
     found = [router.rank(frame) for frame in (door(DOOR), door(STRANGE), phone, badge("DD:00:00:00:00:01", 1))]
     assert found == [Whose.OURS, Whose.STRANGERS, Whose.NOBODYS, Whose.OURS]
+
+
+async def test_an_open_pairing_window_takes_in_what_a_driver_knows_and_no_telephones(site: Any) -> None:
+    router, pipeline, _ = site
+    inventory = pipeline._inventory
+    inventory.on_stranger = lambda device: True
+    phone = heard(PHONE, Advert(manufacturer_data={0x004C: bytes.fromhex("1005031c")}))
+    for frame in (phone, door(STRANGE)):
+        if router.rank(frame) is not Whose.NOBODYS:
+            router.deliver(frame)
+    assert {row.device for row in inventory.all() if row.driver == "bthome"} == {f"bthome:{DOOR}", f"bthome:{STRANGE}"}
 
 
 async def test_one_session_hears_every_badge_whatever_rows_they_have(site: Any) -> None:
