@@ -29,7 +29,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from drivers.api import Command, Instant, Verb
-from drivers.events import Body, Event, Explanation, Measurement, Occurrence, evidence_of
+from drivers.events import Body, Event, Explanation, evidence_of
 from drivers.vocabulary import OccurrenceKind, Quantity, TimeQuality, Trust
 
 __all__ = [
@@ -54,7 +54,6 @@ __all__ = [
     "of_device",
     "of_person",
     "owner",
-    "topic_of",
 ]
 
 RULE_DEVICE = "rule:"
@@ -361,17 +360,6 @@ class Choosing(Protocol):
     def without_ends(self) -> frozenset[Topic]:
         """Some of the topics that it listens to."""
         ...
-
-
-def topic_of(event: Event) -> Topic:
-    """What an event is about, as in `Rule.listens`."""
-    body = event.body
-    kind = type(body)
-    if kind is Occurrence:
-        return body.kind  # type: ignore[union-attr]  # the type test above is the fast form of isinstance
-    if kind is Measurement:
-        return body.quantity  # type: ignore[union-attr]  # as above
-    return kind
 
 
 def is_rule_event(event: Event) -> bool:

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from drivers.api import Command, Instant
-from drivers.events import Event, Occurrence, event_id
+from drivers.events import Event, Measurement, Occurrence, event_id
 from drivers.vocabulary import State
 from gateway.rules.contract import (
     RULE_DEVICE,
@@ -36,7 +36,6 @@ from gateway.rules.contract import (
     SettingsSource,
     Topic,
     Values,
-    topic_of,
 )
 
 __all__ = ["LONGEST_TIMER_MS", "MAX_DEPTH", "Outcome", "RuleEngine"]
@@ -276,8 +275,12 @@ class RuleEngine:
     def _show(self, event: Event, chain: tuple[str, ...], first: int, run: _Run) -> None:
         """One event to every rule that listens."""
         body = event.body
-        is_end = type(body) is Occurrence and body.state is _END
-        topic: Topic | tuple[Topic, State] = (topic_of(event), _END) if is_end else topic_of(event)
+        # What it is about, as in `Rule.listens`; ends apart.
+        topic: Topic | tuple[Topic, State] = type(body)
+        if type(body) is Occurrence:
+            topic = body.kind if body.state is not _END else (body.kind, _END)
+        elif type(body) is Measurement:
+            topic = body.quantity
         route = self._routes.get(topic)
         if route is None:
             route = self._routes[topic] = self._listeners(topic)
