@@ -62,8 +62,20 @@ QUIET_S = 600.0
 STEADY_S = 60.0
 """A scan that lasted so long starts its back-off anew."""
 
-PATTERNS = ((0x16, b"\xd2\xfc"), (0x16, b"\x95\xfe"), (0x16, b"\xaa\xfe"), (0xFF, b"\x4c\x00"))
-"""What a passive scan lets through (BlueZ wants patterns): BTHome, MiBeacon, Eddystone, iBeacon; AD type and first bytes."""
+SERVICE_DATA, SERVICES_SOME, SERVICES_ALL, MAKER = 0x16, 0x02, 0x03, 0xFF
+HEALTH_SERVICES = (0x1810, 0x1809, 0x1808, 0x1822, 0x181D, 0x180D)
+PATTERNS = (
+    (0, SERVICE_DATA, b"\xd2\xfc"),
+    (0, SERVICE_DATA, b"\x95\xfe"),
+    (0, SERVICE_DATA, b"\xaa\xfe"),
+    (0, SERVICE_DATA, b"\x1d\x18"),
+    (0, SERVICE_DATA, b"\x1b\x18"),
+    (0, MAKER, b"\x4c\x00"),
+    (2, MAKER, b"\xbe\xac"),
+    *((0, kind, uuid.to_bytes(2, "little")) for uuid in HEALTH_SERVICES for kind in (SERVICES_SOME, SERVICES_ALL)),
+)
+"""What a passive scan lets through (BlueZ wants patterns): offset, AD type, bytes. BTHome, MiBeacon, Eddystone, scales, iBeacon,
+AltBeacon, and health devices that name their service first."""
 
 _HINTS = {
     "NO_BLUETOOTH": "is the adapter plugged in? bluetoothctl list",
@@ -171,7 +183,7 @@ class BleScanner:
         if self.adapter:
             options["adapter"] = self.adapter
         if not self._active:
-            options["or_patterns"] = [(0, kind, start) for kind, start in PATTERNS]
+            options["or_patterns"] = list(PATTERNS)
         dbus_pace.install()
         watch = _Watch(self.adapter)
         await watch.open()
