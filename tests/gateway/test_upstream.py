@@ -99,6 +99,26 @@ async def test_the_platform_decides_what_is_delivered(tmp_path: Path) -> None:
         assert s.uplink()["acks_refused"] == 0
 
 
+async def test_the_same_alarm_again_and_again_is_one_alarm_and_each_is_acknowledged(tmp_path: Path) -> None:
+    async with site(tmp_path) as s, Platform(s.cloud.port) as platform:
+        s.gateway.start()
+        for life in range(2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
+            writer.write(LK)
+            async with asyncio.timeout(60):
+                for _ in range(50):
+                    writer.write(sos(7))
+                    while not (await reader.readuntil(b"]")).endswith(b"*AL]"):
+                        pass
+            writer.close()
+            if not life:
+                await asyncio.to_thread(s.gateway.kill)
+                await asyncio.to_thread(s.gateway.start)
+        await s.alarms(8, 8)
+        await platform.until(lambda: len({event["id"] for event in of_kind(platform, "sos")}) >= 2)
+        assert len({event["id"] for event in of_kind(platform, "sos")}) == 2
+
+
 async def test_acknowledgements_that_cannot_be_are_refused_and_counted(tmp_path: Path) -> None:
     async with site(tmp_path, 'ack = "application"\nalarm_ack_s = 30.0') as s, Platform(s.cloud.port) as platform:
         s.gateway.start()
