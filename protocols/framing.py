@@ -28,6 +28,35 @@ class Cut(NamedTuple):
 NEED_MORE = Cut(0, 0)
 
 
+PIECE_BYTES = 16_384
+"""A larger read is looked at in pieces: a cut function may search to the end of what it is given, from every false start."""
+TRIES_LIMIT = 4096
+
+
+class Tries:
+    """How often a cut function may still look for a frame inside a frame: once per byte received.
+
+    Noise is full of false starts, and each may hide a good frame behind it; looking for one at every start would make a flood of
+    starts cost quadratic time.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = 0
+
+    def earn(self, count: int) -> None:
+        """`count` bytes have come."""
+        self._left = min(self._left + count, TRIES_LIMIT)
+
+    def spend(self) -> bool:
+        """Whether one more look is paid for."""
+        if self._left <= 0:
+            return False
+        self._left -= 1
+        return True
+
+
 class Framer:
     """Cuts a stream into frames. `limit` bounds an unfinished frame (bytes)."""
 
@@ -46,6 +75,26 @@ class Framer:
     def feed(self, data: bytes) -> list[bytes | Reject]:
         """Frames and refusals that `data` completes, in order."""
         out: list[bytes | Reject] = []
+        if len(data) <= PIECE_BYTES:
+            self._feed(data, out)
+        else:
+            for at in range(0, len(data), PIECE_BYTES):
+                self._feed(data[at : at + PIECE_BYTES], out)
+        if not self._buffer:
+            self._flush(out)
+        return out
+
+    def close(self) -> list[bytes | Reject]:
+        """What is left when the peer goes: an unfinished frame is a TRUNCATED reject."""
+        out: list[bytes | Reject] = []
+        self._flush(out)
+        if self._buffer:
+            detail = f"stream ended inside a frame, {len(self._buffer)} bytes"
+            out.append(Reject(Reason.TRUNCATED, detail, self._buffer[:FRAME_SAMPLE_BYTES]))
+        self._buffer = b""
+        return out
+
+    def _feed(self, data: bytes, out: list[bytes | Reject]) -> None:
         buffer = self._buffer + data if self._buffer else data
         start, end, cut = 0, len(buffer), self._cut
         while start < end:
@@ -65,19 +114,6 @@ class Framer:
             elif not junk:
                 break
         self._buffer = buffer[start:]
-        if not self._buffer:
-            self._flush(out)
-        return out
-
-    def close(self) -> list[bytes | Reject]:
-        """What is left when the peer goes: an unfinished frame is a TRUNCATED reject."""
-        out: list[bytes | Reject] = []
-        self._flush(out)
-        if self._buffer:
-            detail = f"stream ended inside a frame, {len(self._buffer)} bytes"
-            out.append(Reject(Reason.TRUNCATED, detail, self._buffer[:FRAME_SAMPLE_BYTES]))
-        self._buffer = b""
-        return out
 
     def _throw(self, buffer: bytes, start: int, count: int) -> None:
         self._junk_bytes += count

@@ -30,13 +30,13 @@ from struct import Struct
 from typing import NamedTuple
 
 from protocols.errors import FRAME_SAMPLE_BYTES, LocalProtocolError, Reason, Reject, RemoteProtocolError
-from protocols.framing import NEED_MORE, Cut, Framer
+from protocols.framing import NEED_MORE, Cut, Framer, Tries
 from protocols.tracker.fix import ApSeen, CellSeen, civil_ms, dbm, is_real_mac, mac_text
 
 MARKS = (b"\x67\x67", b"\x28\x28")
 UDP_MARK = b"EL"
-EMBEDDED_LIMIT = 32
-"""More marks than this inside one package are its content."""
+_START = re.compile(rb"gg|\(\(|EL|[g(E]$")
+"""A mark, or a last byte that may begin one."""
 LENGTH_LIMIT = 2048
 """A package with a picture part holds 1 kB; nothing else comes near."""
 
@@ -123,7 +123,8 @@ class Connection:
     """One TCP connection, or one peer of UDP."""
 
     def __init__(self, *, tolerate_check: bool = False) -> None:
-        self._framer = Framer(_cut, limit=LENGTH_LIMIT + 64)
+        self._tries = Tries()
+        self._framer = Framer(self._cut, limit=LENGTH_LIMIT + 64)
         self._tolerate = tolerate_check
         self.bad_checks = 0
 
@@ -134,6 +135,7 @@ class Connection:
 
     def receive(self, data: bytes) -> list[Packet | Reject]:
         """Packages and refusals that `data` completes."""
+        self._tries.earn(len(data))
         out: list[Packet | Reject] = []
         for raw in self._framer.feed(data):
             if isinstance(raw, Reject):
@@ -149,13 +151,36 @@ class Connection:
         """The bytes of `message`."""
         return encode(message)
 
+    def _cut(self, buffer: bytes, start: int) -> Cut:
+        """67 67 or 28 28 with a sane length, or EL with one.
+
+        There is no checksum. A package that is unfinished, or ends where no other begins, was cut short or never was one when a whole
+        package further in fits better: one that ends with the bytes at hand, or where the next begins. (A datagram holds packages.)
+        """
+        size = len(buffer)
+        at = start
+        while at < size:
+            end = _end(buffer, at)
+            if end < 0:
+                return Cut(at - start) if at > start else NEED_MORE
+            if end:
+                if not _fits(buffer, end):
+                    marks = (UDP_MARK,) if buffer.startswith(UDP_MARK, at) else (*MARKS, UDP_MARK)
+                    inner = _embedded(buffer, at, min(end, size), marks, self._tries)
+                    if inner:
+                        return Cut(inner - start)
+                return Cut(at - start, end - at if end <= size else 0)
+            found = _START.search(buffer, at + 1)
+            at = found.start() if found else size
+        return Cut(size - start)
+
     def _datagram(self, raw: bytes, out: list[Packet | Reject]) -> None:
         if rotated_sum(raw[6:]) != int.from_bytes(raw[4:6], "big"):
             if not self._tolerate:
                 out.append(Reject(Reason.INTEGRITY, "check of the datagram does not fit", raw[:FRAME_SAMPLE_BYTES]))
                 return
             self.bad_checks += 1
-        inner = Framer(_cut, limit=LENGTH_LIMIT + 64)
+        inner = Framer(self._cut, limit=LENGTH_LIMIT + 64)
         digits = raw[6:14].hex()
         if not digits.isdecimal():
             out.append(Reject(Reason.RANGE, f"IMEI digits expected, got {digits}", raw[:FRAME_SAMPLE_BYTES]))
@@ -165,28 +190,6 @@ class Connection:
                 out.append(part)
             elif part[:2] in MARKS:
                 out.append(Packet(part[2], int.from_bytes(part[5:7], "big"), part[7:], digits[1:], part[:2], part))
-
-
-def _cut(buffer: bytes, start: int) -> Cut:
-    """67 67 or 28 28 with a sane length, or EL with one.
-
-    There is no checksum. A package that is unfinished, or ends where no other begins, was cut short or never was one when a whole
-    package further in fits better: one that ends with the bytes at hand, or where the next begins. (A datagram holds packages.)
-    """
-    size = len(buffer)
-    at = start
-    while at < size:
-        end = _end(buffer, at)
-        if end < 0:
-            return Cut(at - start) if at > start else NEED_MORE
-        if end:
-            if not _fits(buffer, end):
-                inner = _embedded(buffer, at, min(end, size), (UDP_MARK,) if buffer.startswith(UDP_MARK, at) else (*MARKS, UDP_MARK))
-                if inner:
-                    return Cut(inner - start)
-            return Cut(at - start, end - at if end <= size else 0)
-        at += 1
-    return Cut(size - start)
 
 
 def _end(buffer: bytes, at: int) -> int:
@@ -212,16 +215,15 @@ def _fits(buffer: bytes, end: int) -> bool:
     return end == len(buffer) or (end < len(buffer) and _end(buffer, end) != 0)
 
 
-def _embedded(buffer: bytes, at: int, limit: int, marks: tuple[bytes, ...]) -> int:
+def _embedded(buffer: bytes, at: int, limit: int, marks: tuple[bytes, ...], tries: Tries) -> int:
     """Where a whole package that fits begins behind `at` and before `limit`, 0 where none does."""
-    for _ in range(EMBEDDED_LIMIT):
+    while True:
         at = min((i for i in (buffer.find(mark, at + 1, limit + 1) for mark in marks) if i >= 0), default=-1)
-        if at < 0:
+        if at < 0 or not tries.spend():
             return 0
         end = _end(buffer, at)
         if end > 0 and end <= len(buffer) and _fits(buffer, end):
             return at
-    return 0
 
 
 def rotated_sum(data: bytes) -> int:

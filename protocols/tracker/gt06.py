@@ -21,13 +21,12 @@ from typing import NamedTuple
 from protocols.bits import bcd_encode
 from protocols.checksum import crc16_x25
 from protocols.errors import FRAME_SAMPLE_BYTES, LocalProtocolError, Reason, Reject, RemoteProtocolError
-from protocols.framing import NEED_MORE, Cut, Framer
+from protocols.framing import NEED_MORE, Cut, Framer, Tries
 
 LENGTH_LIMIT = 2048
 """A longer extended message is a false start: photo parts, the longest known, hold 1 kB."""
 SLACK = 64
 """How far past its claimed end a frame with a wrong length is looked for."""
-EMBEDDED_LIMIT = 32
 ACCESS_POINTS_LIMIT = 40
 """A Wi-Fi message that counts more is noise: it would wait for a kilobyte."""
 
@@ -72,6 +71,7 @@ class Connection:
     def __init__(self, *, tolerate_crc: bool = False) -> None:
         self._tolerate = tolerate_crc
         self._forms: deque[int] = deque()
+        self._tries = Tries()
         self._framer = Framer(self._cut, limit=LENGTH_LIMIT + 2 * SLACK)
         self._final = False
 
@@ -82,6 +82,7 @@ class Connection:
 
     def receive(self, data: bytes) -> list[Packet | Reject]:
         """Every message and refusal that `data` completes, in order."""
+        self._tries.earn(len(data))
         return [found if isinstance(found, Reject) else self._packet(found) for found in self._framer.feed(data)]
 
     def flush(self) -> list[Packet | Reject]:
@@ -113,7 +114,7 @@ class Connection:
         if not extended and buffer[at + 3] in WIFI_COUNTED:
             size = _counted_size(buffer, at)
             if size:
-                inner = _embedded(buffer, at, at + size)
+                inner = _embedded(buffer, at, at + size, self._tries)
                 if inner:
                     return self._take(inner, counted=False)
                 if size <= have:
@@ -127,7 +128,7 @@ class Connection:
         next 0D 0A."""
         have = len(buffer) - at
         ends_well = total > 5 and have >= total and buffer[at + total - 2 : at + total] == TAIL
-        inner = _embedded(buffer, at, at + total + (0 if ends_well else SLACK))
+        inner = _embedded(buffer, at, at + total + (0 if ends_well else SLACK), self._tries)
         end = at + total if ends_well else buffer.find(TAIL, at + 4, at + total + SLACK) + 2
         if inner and (ends_well or end < at + 4 or at + inner < end):
             return self._take(inner, counted=False)
@@ -176,17 +177,15 @@ def _is_right(buffer: bytes, at: int) -> bool:
     return crc16_x25(buffer[at + 2 : end - 4]) == buffer[end - 4] << 8 | buffer[end - 3]
 
 
-def _embedded(buffer: bytes, at: int, limit: int) -> int:
+def _embedded(buffer: bytes, at: int, limit: int, tries: Tries) -> int:
     """Offset of a right frame that begins after `at` and before `limit`, 0 where there is none."""
-    tries, inner = 0, at
-    while tries < EMBEDDED_LIMIT:
+    inner = at
+    while True:
         inner = min((i for i in (buffer.find(head, inner + 1, limit + 1) for head in _HEADS) if i >= 0), default=-1)
-        if inner < 0 or inner >= limit:
+        if inner < 0 or inner >= limit or not tries.spend():
             return 0
         if _is_right(buffer, inner):
             return inner - at
-        tries += 1
-    return 0
 
 
 def _counted_size(buffer: bytes, at: int) -> int:

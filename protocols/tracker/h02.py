@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from protocols.bits import bcd_encode
 from protocols.errors import FRAME_SAMPLE_BYTES, LocalProtocolError, Reason, Reject, RemoteProtocolError
-from protocols.framing import NEED_MORE, Cut, Framer
+from protocols.framing import NEED_MORE, Cut, Framer, Tries
 from protocols.tracker.fix import clock_ms, day_ms
 
 TEXT_LIMIT = 1024
@@ -90,6 +90,7 @@ class Connection:
         self._kinds: deque[str] = deque()
         self._framer = Framer(self._cut, limit=TEXT_LIMIT)
         self._appendix = 0
+        self._tries = Tries()
 
     @property
     def buffered(self) -> int:
@@ -98,6 +99,7 @@ class Connection:
 
     def receive(self, data: bytes) -> list[Text | Binary | Unknown | Reject]:
         """Every frame and refusal that `data` completes, in order. Appendices and line ends are passed over."""
+        self._tries.earn(len(data))
         out: list[Text | Binary | Unknown | Reject] = []
         for found in self._framer.feed(data):
             if isinstance(found, Reject):
@@ -132,9 +134,9 @@ class Connection:
             return self._frame(buffer, start, verdict)
         if self._appendix:
             return self._take("", 1, appendix=self._appendix - 1)
-        if byte == 0x58 and have < X_BYTES and not _inner_head(buffer, start, len(buffer)):
+        if byte == 0x58 and have < X_BYTES and not _inner_head(buffer, start, len(buffer), self._tries):
             return NEED_MORE
-        if byte == 0x58 and have >= X_BYTES and not _inner_head(buffer, start, start + X_BYTES):
+        if byte == 0x58 and have >= X_BYTES and not _inner_head(buffer, start, start + X_BYTES, self._tries):
             return self._take("x", X_BYTES)
         return Cut(junk=1)
 
@@ -143,7 +145,7 @@ class Connection:
         if size > 1:
             return self._take("binary", size, appendix=APPENDIX_LIMIT)
         end = buffer.find(b"#", start, start + TEXT_LIMIT)
-        inner = _inner_head(buffer, start, end if end >= 0 else len(buffer))
+        inner = _inner_head(buffer, start, end if end >= 0 else min(len(buffer), start + TEXT_LIMIT), self._tries)
         if inner:
             return Cut(junk=inner - start)
         if end < 0:
@@ -195,14 +197,14 @@ def _digits(text: str) -> bool:
     return text.isdecimal() or not text
 
 
-def _inner_head(buffer: bytes, start: int, end: int) -> int:
+def _inner_head(buffer: bytes, start: int, end: int, tries: Tries) -> int:
     """Where a whole frame or a text head with an id begins between `start` and `end`, 0 where none does: `start` was cut short."""
     if buffer.find(b"*", start + 1, end) < 0 and buffer.find(b"$", start + 1, end) < 0:
         return 0
     at = start
     while True:
         at = min((i for i in (buffer.find(b"*", at + 1, end), buffer.find(b"$", at + 1, end)) if i >= 0), default=-1)
-        if at < 0:
+        if at < 0 or not tries.spend():
             return 0
         verdict = _head(buffer, at)
         if (verdict and verdict > 1) or (verdict == 1 and buffer[at + 4 : at + 8].isdigit() and len(buffer) >= at + 8):

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from protocols.checksum import crc16_xmodem
 from protocols.errors import FRAME_SAMPLE_BYTES, LocalProtocolError, Reason, Reject, RemoteProtocolError
+from protocols.framing import Tries
 
 START = 0xAB
 HEADER = struct.Struct("<BBHHH")
@@ -72,6 +73,7 @@ class Connection:
         self._tolerate_crc = tolerate_crc
         self._buffer = b""
         self._excused = 0
+        self._tries = Tries()
         self._junk = b""
         self._junk_bytes = 0
 
@@ -82,6 +84,7 @@ class Connection:
 
     def receive(self, data: bytes) -> list[Message | Reject]:
         """Every message and refusal that `data` completes."""
+        self._tries.earn(len(data))
         buffer = self._buffer + data if self._buffer else data
         out: list[Message | Reject] = []
         at, size = 0, len(buffer)
@@ -93,7 +96,7 @@ class Connection:
                 continue
             end = at + 8 + int.from_bytes(buffer[at + 2 : at + 4], "little") if size - at >= 8 else size + 1
             if end > size:
-                inner = _embedded(buffer, at)
+                inner = _embedded(buffer, at, self._tries)
                 if not inner:
                     break
                 self._skip(buffer, at, inner)
@@ -152,11 +155,11 @@ def _can_start(buffer: bytes, at: int) -> bool:
     return size - at < 9 or bool(buffer[at + 1] & ENCRYPTED) or buffer[at + 8] in COMMANDS
 
 
-def _embedded(buffer: bytes, at: int) -> int:
+def _embedded(buffer: bytes, at: int, tries: Tries) -> int:
     """Where a whole frame with a right CRC begins behind `at`, 0 where none does: the unfinished frame at `at` was a false start."""
     size = len(buffer)
     at = buffer.find(b"\xab", at + 1)
-    while at >= 0:
+    while at >= 0 and tries.spend():
         end = at + 8 + (buffer[at + 2] | buffer[at + 3] << 8) if size - at > 8 else size + 1
         if end <= size and _can_start(buffer, at) and crc16_xmodem(buffer[at + 8 : end]) == buffer[at + 4] | buffer[at + 5] << 8:
             return at

@@ -89,7 +89,8 @@ def _cut(buffer: bytes, start: int) -> Cut:
         partial = _PARTIAL.search(buffer, max(start, size - 4))
         return Cut(size - start - (size - partial.start() if partial else 0))
     at = head.start()
-    end, again = _END.search(buffer, head.end()), _HEAD.search(buffer, head.end())
+    limit = head.end() + LINE_LIMIT
+    end, again = _END.search(buffer, head.end(), limit), _HEAD.search(buffer, head.end(), limit)
     if again and (end is None or again.start() < end.start()):
         return Cut(at - start, again.start() - at)
     return Cut(at - start, end.end() - at if end else 0)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from protocols.bits import bcd_encode
 from protocols.errors import LocalProtocolError, Reason, Reject, RemoteProtocolError
-from protocols.framing import NEED_MORE, Cut, Framer
+from protocols.framing import NEED_MORE, Cut, Framer, Tries
 from protocols.tracker.fix import ApSeen, CellSeen, bcd_ms, civil_ms, dbm, is_real_mac, mac_text
 from protocols.tracker.gt06_blocks import Gps, date_fits, read_gps
 
@@ -77,7 +77,8 @@ class Connection:
     """One stream, either direction."""
 
     def __init__(self) -> None:
-        self._framer = Framer(_cut, limit=FRAME_LIMIT)
+        self._framer = Framer(self._cut, limit=FRAME_LIMIT)
+        self._tries = Tries()
 
     @property
     def buffered(self) -> int:
@@ -86,6 +87,7 @@ class Connection:
 
     def receive(self, data: bytes) -> list[Packet | Reject]:
         """Every message and refusal that `data` completes, in order."""
+        self._tries.earn(len(data))
         out: list[Packet | Reject] = []
         for found in self._framer.feed(data):
             if isinstance(found, Reject):
@@ -100,25 +102,24 @@ class Connection:
         """The bytes of `packet`. Raises LocalProtocolError."""
         return encode(packet)
 
-
-def _cut(buffer: bytes, start: int) -> Cut:
-    at = buffer.find(HEAD, start)
-    if at < 0:
-        at = len(buffer) - (1 if buffer[-1] == 0x78 else 0)
-    if at > start:
-        return Cut(junk=at - start)
-    have = len(buffer) - at
-    if have < 4:
-        return NEED_MORE
-    least = _least(buffer, at)
-    end = buffer.find(TAIL, at + 4 + least, at + FRAME_LIMIT)
-    inner = _inner(buffer, at, end if end >= 0 else len(buffer) - 2)
-    if inner:
-        # Head, known type, size, values and tail do not come together by chance: the outer frame was cut short.
-        return Cut(size=inner - at)
-    if end < 0:
-        return NEED_MORE if have < FRAME_LIMIT else Cut(junk=1)
-    return Cut(size=end + 2 - at)
+    def _cut(self, buffer: bytes, start: int) -> Cut:
+        at = buffer.find(HEAD, start)
+        if at < 0:
+            at = len(buffer) - (1 if buffer[-1] == 0x78 else 0)
+        if at > start:
+            return Cut(junk=at - start)
+        have = len(buffer) - at
+        if have < 4:
+            return NEED_MORE
+        least = _least(buffer, at)
+        end = buffer.find(TAIL, at + 4 + least, at + FRAME_LIMIT)
+        inner = _inner(buffer, at, end if end >= 0 else min(len(buffer) - 2, at + FRAME_LIMIT), self._tries)
+        if inner:
+            # Head, known type, size, values and tail do not come together by chance: the outer frame was cut short.
+            return Cut(size=inner - at)
+        if end < 0:
+            return NEED_MORE if have < FRAME_LIMIT else Cut(junk=1)
+        return Cut(size=end + 2 - at)
 
 
 def _least(buffer: bytes, at: int) -> int:
@@ -134,12 +135,12 @@ def _least(buffer: bytes, at: int) -> int:
     return _SIZES.get(kind, (0,))[0]
 
 
-def _inner(buffer: bytes, at: int, end: int) -> int:
+def _inner(buffer: bytes, at: int, end: int, tries: Tries) -> int:
     """Where a complete frame of a known type begins inside, 0 where none does."""
     inner = at
     while True:
         inner = buffer.find(HEAD, inner + 1, end)
-        if inner < 0 or inner + 4 > len(buffer):
+        if inner < 0 or inner + 4 > len(buffer) or not tries.spend():
             return 0
         kind = buffer[inner + 3]
         if kind not in _SIZES and kind not in WIFI:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
@@ -45,3 +46,23 @@ def test_no_noise_swallows_the_alarm_behind_it(name: str) -> None:
             assert wanted <= got, f"{vector['name']}: lost {sorted(wanted - got)} behind {noise[:60].hex()}... ({len(noise)} bytes)"
             tried += 1
     assert tried
+
+
+FLOOD_BYTES = 8192
+FLOOD_S = 0.8
+"""Ten times what it takes on a slow machine; a search that is quadratic takes ten times this."""
+
+
+@pytest.mark.parametrize("name", [*TRACKERS, "wristband", "pt60"])
+def test_a_flood_of_false_starts_costs_linear_time(name: str) -> None:
+    driver = registry.load(name)
+    vectors = [vector["frames"][0] for vector in read_vectors(registry.folder(name) / "vectors.jsonl")]
+    frames = [bytes.fromhex(frame) for frame in vectors if isinstance(frame, str)][:4]
+    starts = {frame[:size] for frame in frames for size in (1, 2, 4, 8, len(frame) - 1)}
+    for start in sorted(starts):
+        instance = driver({}, None)
+        frame = Frame(data=(start * FLOOD_BYTES)[:FLOOD_BYTES], received=DEFAULT_RECEIVED, transport=driver.info.transports[0])
+        begun = time.process_time()
+        instance.receive(frame)
+        took = time.process_time() - begun
+        assert took < FLOOD_S, f"{took:.2f} s for {FLOOD_BYTES} bytes of {start.hex()}"
