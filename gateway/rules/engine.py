@@ -83,7 +83,7 @@ class _Slot:
     """A rule at its place in the order. `kind` numbers its way to find the key; `values` holds the settings by key, `_RESTS` where
     they make it rest; `spare` is the cell of everyone who has no state."""
 
-    __slots__ = ("apply", "blank", "blank_state", "cells", "decode", "index", "key", "kind", "name", "rests", "rule", "spare", "values")
+    __slots__ = ("apply", "blank", "cells", "decode", "index", "key", "kind", "name", "rests", "rule", "spare", "values")
 
     def __init__(self, index: int, rule: Rule) -> None:
         self.index = index
@@ -94,8 +94,7 @@ class _Slot:
         self.kind = 0
         self.rests: Callable[[Values], bool] | None = getattr(rule, "rests", None)
         self.decode = msgspec.msgpack.Decoder(rule.state_type).decode
-        self.blank_state = rule.state_type()
-        self.blank = _pack(self.blank_state)
+        self.blank = _pack(rule.state_type())
         self.cells: dict[str, _Cell] = {}
         self.spare: _Cell | None = None
         self.values: dict[str, Values] = {}
@@ -311,7 +310,7 @@ class RuleEngine:
             try:
                 decision = slot.apply(cell.state, event, context)
                 # A blank state is everyone's: a rule's word alone is not enough there.
-                if decision is UNCHANGED and (cell is not slot.spare or cell.state == slot.blank_state):
+                if decision is UNCHANGED and (cell is not slot.spare or _pack(cell.state) == slot.blank):
                     continue
                 packed = _pack(cell.state)
                 added = self._seal(slot.name, key, decision) if decision is not None else []
