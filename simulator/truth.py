@@ -33,6 +33,8 @@ REPEAT_MS = 10 * 60_000
 
 SLACK_MS = 1_500
 """Device times have whole seconds, and the delivery stamp may come from another process: so much may an event precede its cause."""
+RESOLUTION_MS = 1_000
+"""Of two happenings of one device, one may be told in whole seconds."""
 
 OF_BADGES = (OccurrenceKind.PRESENCE.value, OccurrenceKind.SERVICE_VISIT.value)
 """Kinds in which it matters who it was, and where."""
@@ -331,7 +333,7 @@ class Scorer:
         seq, at_ms = self._last_seq.get(line, (0, 0))
         told_ms = epoch_ms(document["at"])
         # Both must go back: which of several like happenings an event tells is a guess, and a device's own clock may be set back.
-        if seq > entry.seq and told_ms < at_ms - SLACK_MS:
+        if seq > entry.seq and told_ms <= at_ms - RESOLUTION_MS:
             self._counts["out_of_order"] += 1
         self._last_seq[line] = (max(entry.seq, seq), max(told_ms, at_ms))
 

@@ -49,7 +49,7 @@ def fixless(self, batch, events, now, real=pipeline.Pipeline._take):
 held = []
 def late(self, batch, events, now, real=pipeline.Pipeline._take):
     held.extend(events)
-    if len(held) > 12:
+    if len(held) > 30:
         real(self, batch, list(reversed(held)), now)
         held.clear()
 
