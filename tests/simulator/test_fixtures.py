@@ -83,7 +83,7 @@ def test_everything_is_told_in_virtual_time() -> None:
 @pytest.fixture(scope="module")
 def on_wires() -> Score:
     need("mosquitto")
-    return asyncio.run(run_live(neighbours(), seconds=9.5, grace_s=5.0)).score
+    return asyncio.run(run_live(neighbours(), seconds=9.5, grace_s=30.0)).score
 
 
 @pytest.mark.parametrize("driver", SEEN)
