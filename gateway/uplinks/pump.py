@@ -23,7 +23,9 @@ from gateway.uplinks.feed import LaneFeed, common, join, without
 from gateway.uplinks.messages import Ack
 
 PAGE_ROWS = 500
-SETTLE_S = 0.5
+SETTLE_S, SETTLE_SOON_S = 0.5, 0.1
+"""Cursors are written so often; the shorter one while few rows are open, for a gateway that is killed again and again."""
+FEW_OPEN = 500
 REPEAT_S, LONGEST_REPEAT_S = 30.0, 300.0
 MOST_AWAITING = 5000
 ORDERLY_S = {Lane.ALARM: 0.1, Lane.STATE: 1.0, Lane.TELEMETRY: 1.0}
@@ -94,7 +96,8 @@ class Pump:
     async def settle_often(self) -> None:
         """Write the cursors back while they move, and send again what is overdue, until cancelled."""
         while True:
-            await asyncio.sleep(SETTLE_S)
+            opened = sum(len(feed.in_flight) + len(feed.awaiting) for feed in self.feeds.values())
+            await asyncio.sleep(SETTLE_SOON_S if opened < FEW_OPEN else SETTLE_S)
             self._repeat_overdue()
             if self._unsettled:
                 self.settle()

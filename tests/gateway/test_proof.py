@@ -87,7 +87,7 @@ class Watch:
 QUICK = [("gateway", "up", 2), ("broker", "down", 2), ("both", "flapping", 4), ("nothing", "flapping", 4), ("twice_while_away", "up", 2)]
 LONG = [(victim, link, 200) for victim in ("gateway", "broker", "both") for link in ("up", "down", "flapping")]
 LONG += [("nothing", "flapping", 200), ("twice_while_away", "up", 100), ("twice_while_away", "flapping", 100)]
-CASES = [*QUICK, *(pytest.param(*case, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]) for case in LONG)]
+CASES = [*QUICK, *(pytest.param(*case, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]) for case in LONG)]
 
 
 @pytest.mark.parametrize(("victim", "link", "points"), CASES)
