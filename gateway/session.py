@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 import msgspec
 import structlog
@@ -56,8 +57,7 @@ class Session:
         self.close = close or (lambda why: None)
         self._options = dict(options)
         self._driver = driver_type(options, device)
-        # Asked once: the question costs as much as decoding a frame.
-        self._stateful = self._driver if isinstance(self._driver, Stateful) else None
+        self._stateful = self._ability()
         self._state = b""
         self._early = b""
         self._kept = 0
@@ -102,10 +102,13 @@ class Session:
         """Start over with the options of the device that the peer turned out to be: what the driver makes of all that it has sent."""
         self._options.update(options)
         self._driver = self.driver_type(self._options, device)
-        self._stateful = self._driver if isinstance(self._driver, Stateful) else None
+        self._stateful = self._ability()
         if self._early:
             frame = msgspec.structs.replace(frame, data=self._early, evidence="")
         return self.receive(frame)
+
+    def _ability(self) -> Stateful | None:
+        return cast(Stateful, self._driver) if _keeps_state(self.driver_type) else None
 
     def load(self, state: bytes) -> None:
         """Give the driver its stored state."""
@@ -150,3 +153,9 @@ class Session:
         if self.failures == 1:
             structlog.get_logger().error("driver failed", driver=self.name, device=self.device, exc_info=error)
         return Output(rejects=[Reject(Reason.UNSUPPORTED, f"driver failed: {type(error).__name__}: {error}", data[:1024])])
+
+
+@cache
+def _keeps_state(driver_type: type[Driver]) -> bool:
+    """Asked once for a driver: the question costs as much as decoding a frame, and a storm of logins asks it thousands of times."""
+    return issubclass(driver_type, Stateful)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-import timeit
 from typing import Any
 
 import pytest
@@ -324,16 +322,6 @@ def test_acknowledgements_of_a_batch_are_one_write() -> None:
     raw = puback_bytes([1, 65535])
     assert raw == b"\x40\2\0\1\x40\2\xff\xff"
     assert MqttWire("client", version=V311).receive(raw) == [PubAck(1), PubAck(65535)]
-
-
-@pytest.mark.slow
-@both
-def test_the_common_packets_cost_less_than_three_microseconds(version: int) -> None:
-    wire = server(version)
-    many = b"".join(written(Publish("anhu/dev/gas-1/up", bytes(80), 1, packet_id=n), version) for n in range(1, 501))
-    acks = puback_bytes(list(range(1, 501)))
-    for raw in (many, acks):
-        assert min(timeit.repeat(lambda raw=raw: wire.receive(raw), number=20, repeat=5, timer=time.process_time)) / 20 / 500 < 3e-6
 
 
 # --- what a broker forwards and nobody can use --------------------------------------------------------------------------------
