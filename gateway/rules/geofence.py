@@ -55,7 +55,7 @@ class GeofenceRule:
         Setting("fence", [], "", "fences of a person, see fences.py", kind=list[Fence], check=fence_faults),
         Setting("area", [], "", "fences for everyone in a site or group, besides their own", kind=list[Fence], check=fence_faults),
         Setting("notice_p", 0.88, "", "certainty for a notice", "measured: bench/geofence.py", low=0.5, high=0.999),
-        Setting("alarm_p", 0.985, "", "certainty for an alarm", "measured: bench/geofence.py", low=0.5, high=0.999),
+        Setting("alarm_p", 0.98, "", "certainty for an alarm", "measured: bench/geofence.py", low=0.5, high=0.999),
         Setting("return_p", 0.30, "", "certainty of being out below which the person is back", low=0.05, high=0.5),
         Setting("late_min", 10, "min", "a fix that arrives later than this is history, not a live alarm", low=1, high=120),
         Setting("missed_reports", 3, "", "missed reports after which whereabouts are unknown; 0 = never told", low=0, high=100),
