@@ -403,7 +403,7 @@ _LAST_DATETIME_MS = 253402300799999
 
 @lru_cache(maxsize=1024)
 def _calendar(second: int) -> str:
-    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
+    return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
 def rfc3339(at_ms: int) -> str:
