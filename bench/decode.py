@@ -1,8 +1,8 @@
 """Microseconds per frame and driver: the good vectors of each driver, again and again through one instance, as on a connection.
 
 Medians of the vectors (process CPU time, median of rounds): `decode` is the driver with its events built, `sealed` adds identity and
-receive time as the pipeline does, `events` is how many a frame gives. A busy machine makes all of them larger at once, so a fixed piece
-of Python (the sum of 1000 numbers) is timed between the rounds, `yardstick_us`; `decode_scaled` is `decode` where that takes 11 us.
+receive time as the pipeline does, `events` is how many a frame gives. A busy machine makes all of them larger at once, so a yardstick
+(bench/yardstick.py) is timed between the rounds; `decode_scaled` is `decode` on the machine on which the goals were set.
 
 A driver that drops repetitions (replay counters, adverts) gets a fresh instance for each frame instead.
 """
@@ -14,14 +14,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from bench.yardstick import scaled, yardstick_us
 from drivers import conformance, registry
 from drivers.api import Driver, Frame
 from drivers.events import seal
 from drivers.harness import frame_of
 
 ROUNDS, REPEAT = 15, 20
-YARDSTICK_US = 11.0
-"""A common speed to which figures of busy and idle machines are brought."""
 
 
 def measure() -> dict[str, Any]:
@@ -42,8 +41,8 @@ def one(name: str) -> dict[str, float] | None:
     if not rows:
         return None
     decode, sealed, events, yardstick = (statistics.median(column) for column in zip(*rows, strict=True))
-    scaled = statistics.median(row[0] * YARDSTICK_US / row[3] for row in rows)
-    shown = {"decode": decode, "decode_scaled": scaled, "sealed": sealed, "events": events, "yardstick_us": yardstick}
+    as_referred = statistics.median(scaled(row[0], row[3]) for row in rows)
+    shown = {"decode": decode, "decode_scaled": as_referred, "sealed": sealed, "events": events, "yardstick_us": yardstick}
     return {key: round(value, 1) for key, value in shown.items()}
 
 
@@ -54,10 +53,10 @@ def _vector(make: Callable[[], Driver], frame: Frame) -> tuple[float, float, flo
     lives = len(instance.receive(frame).events) == events
     decode, sealed, yardstick = [], [], []
     for _ in range(ROUNDS):
-        before = _yardstick_us()
+        before = yardstick_us()
         decode.append(_cost_us([instance] * REPEAT if lives else [make() for _ in range(REPEAT)], frame, is_sealed=False))
         sealed.append(_cost_us([instance] * REPEAT if lives else [make() for _ in range(REPEAT)], frame, is_sealed=True))
-        yardstick.append((before + _yardstick_us()) / 2)
+        yardstick.append((before + yardstick_us()) / 2)
     return statistics.median(decode), statistics.median(sealed), events, statistics.median(yardstick)
 
 
@@ -71,10 +70,3 @@ def _cost_us(instances: list[Driver], frame: Frame, *, is_sealed: bool) -> float
         for instance in instances:
             instance.receive(frame)
     return (time.process_time() - begun) / len(instances) * 1e6
-
-
-def _yardstick_us() -> float:
-    begun = time.process_time()
-    for _ in range(4):
-        sum(range(1000))
-    return (time.process_time() - begun) / 4 * 1e6

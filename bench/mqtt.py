@@ -1,7 +1,8 @@
 """MQTT through the gateway: between two mosquittos (native and paho link), with the native listener (one broker less), against a
 mosquitto bridge under the same load. QoS 1 everywhere, FULL commits, rules on; variants interleaved, medians of `ROUNDS`.
 
-`ratio` is messages per second over those of the bridge in the same run; `gateway_us` CPU microseconds of the gateway per event.
+`ratio` is messages per second over those of the bridge in the same run; `gateway_us` CPU microseconds of the gateway per event
+(`gateway_us_scaled`: see bench/yardstick.py).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.yardstick import scaled, yardstick_us
 from gateway.accounts import enroll
 from protocols.mqtt.wire import ConnAck, Connect, MqttWire, PubAck, Publish, SubAck, Subscribe, Subscription, puback_bytes
 
@@ -60,6 +62,7 @@ def _once(name: str, folder: Path) -> dict[str, float]:
             sink = _child("sink", cloud, "anhu/v1/+/+/evt/telemetry", MESSAGES, out=subprocess.PIPE)
         assert sink.stdout is not None
         sink.stdout.readline()
+        speed = yardstick_us()
         before = _cpu_s(watched)
         begun = time.monotonic()
         load = _child("publish", port, MESSAGES, *(("gas-0", WORD) if name == "listener" else ("", "")), out=subprocess.DEVNULL)
@@ -69,7 +72,9 @@ def _once(name: str, folder: Path) -> dict[str, float]:
         sink.wait(120)
         took = time.monotonic() - begun
         spent = _cpu_s(watched) - before
-        return {"per_s": MESSAGES / took, "published_per_s": MESSAGES / published, "gateway_us": spent / MESSAGES * 1e6}
+        us, speed = spent / MESSAGES * 1e6, (speed + yardstick_us()) / 2
+        rates = {"per_s": MESSAGES / took, "published_per_s": MESSAGES / published}
+        return {**rates, "gateway_us": us, "gateway_us_scaled": scaled(us, speed), "yardstick_us": speed}
     finally:
         for child in reversed(children):
             child.terminate()

@@ -269,6 +269,7 @@ def lane_of(body: Body) -> Lane:
     return Lane.STATE
 
 
+_RECEIVED = TimeQuality.RECEIVED
 _encode_body = msgspec.json.Encoder().encode
 _pack_body = msgspec.msgpack.Encoder().encode
 
@@ -276,13 +277,17 @@ _pack_body = msgspec.msgpack.Encoder().encode
 def seal(events: list[Event], *, received_ms: int, subject_of: Callable[[str], str | None] | None = None) -> list[Event]:
     """The events of one output with their identity, receive time and person. Already sealed ones (with an id) stay as they are."""
     out = []
-    ordinals: dict[str | None, int] = {}
+    ordinals: dict[object, int] = {}
     for event in events:
         if event.id:
             out.append(event)
             continue
-        ordinal = ordinals.get(event.evidence, 0)
-        ordinals[event.evidence] = ordinal + 1
+        # A frame that says when it happened is the same happening as often as one read holds it, so each instance of it (its evidence is
+        # an object of its own) counts anew. One that does not say it may be a second press of the button: those are counted on.
+        is_undated = event.time_quality is _RECEIVED and event.ref is None
+        key = event.evidence if is_undated else id(event.evidence)
+        ordinal = ordinals.get(key, 0)
+        ordinals[key] = ordinal + 1
         subject = event.subject or (subject_of(event.device) if subject_of else None)
         out.append(
             Event(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -96,6 +97,23 @@ def test_a_repeated_frame_makes_the_same_id_and_two_things_in_one_millisecond_tw
     assert two[0].id != two[1].id
     other = Frame(data=b"y", received=NOW).event("d:1", sos)
     assert seal([other], received_ms=NOW.ms)[0].id != two[0].id
+
+
+def test_one_read_may_hold_a_frame_several_times() -> None:
+    read = Frame(data=b"sos!sos!", received=NOW)
+
+    def ids(**said: Any) -> list[str]:
+        parts = [read.part(b"sos!") for _ in range(2)]
+        events = [part.event("x:1", Occurrence(kind=OccurrenceKind.SOS), **said) for part in parts for _ in range(2)]
+        return [event.id for event in seal(events, received_ms=NOW.ms)]
+
+    for said in ({"at_ms": NOW.ms - 5000}, {"ref": "m1"}):
+        first, second, again, too = ids(**said)
+        # Two events of one frame are two; the frame sent again is the same happening.
+        assert (first, second) == (again, too)
+        assert first != second
+    # Without a time of its own it may be a second press of the button.
+    assert len(set(ids())) == 4
 
 
 def test_the_devices_own_message_id_makes_the_identity() -> None:
