@@ -56,12 +56,15 @@ _HAPPENINGS: dict[str, tuple[OccurrenceKind, State, str | None]] = {
     "JDR": (_K.NETWORK_LOST, _S.START, "jamming"),
     "ANT": (_K.GNSS_LOST, _S.START, "aerial"),
     "TEM": (_K.TEMPERATURE_ABNORMAL, _S.START, None),
+    "TMP": (_K.TEMPERATURE_ABNORMAL, _S.START, None),
     "IGN": (_K.IGNITION, _S.START, None),
     "VGN": (_K.IGNITION, _S.START, None),
     "IGF": (_K.IGNITION, _S.END, None),
     "VGF": (_K.IGNITION, _S.END, None),
 }
-_PLACED_BATTERY = frozenset({"FRI", "ERI", "NMR", "RTL", "SOS", "GEO", "SPD", "DOG", "LBC"})
+_PLACED_BATTERY = frozenset({"FRI", "ERI", "NMR", "RTL", "SOS", "GEO", "SPD", "DOG", "LBC", "TMP", "WIF", "STR", "CTN", "LBS"})
+_HARSH = {"0": "braking", "3": "braking", "1": "acceleration", "4": "acceleration", "2": "cornering"}
+"""Second digit of the type of a GTHBM."""
 _QUIET = frozenset(
     {"VER", "CID", "CSQ", "TMZ", "ALL", "CFG", "QSS", "RTO", "GPS", "GSV", "IOB", "UPC", "UPD", "BAT", "CAN", "OBD", "FLA", "HBD"}
 )
@@ -80,7 +83,7 @@ class Gl200:
         emits=(
             "position", "health", "command_result", "sos", "crash", "low_battery", "power_on", "power_off", "power_cut", "charging",
             "overspeed", "motion", "moving", "network_lost", "gnss_lost", "temperature_abnormal", "ignition", "device_fence_entry",
-            "device_fence_exit",
+            "device_fence_exit", "general_alarm",
         ),
         commands=(Verb.LOCATE, Verb.RESTART, Verb.QUERY, Verb.RAW_TEXT),
         options=(
@@ -210,6 +213,13 @@ class Gl200:
             entered = kind == "GIN" or (kind == "GEO" and bool(types) and types[-1][-1:] == "1")
             what = _K.DEVICE_FENCE_ENTRY if entered else _K.DEVICE_FENCE_EXIT
             return [Occurrence(kind=what, state=State.START, stored=stored)]
+        if kind == "JDS":
+            # 1: the jamming is over, 2: it begins.
+            state = _S.END if message.fields[3] == "1" else _S.START
+            return [Occurrence(kind=_K.NETWORK_LOST, state=state, detail="jamming", stored=stored)]
+        if kind == "HBM":
+            word = _HARSH.get(message.fields[4][-1:]) if len(message.fields) > 4 else None
+            return [Occurrence(kind=_K.GENERAL_ALARM, state=_S.START, detail=word or "harsh driving", stored=stored)]
         moving = _moving(message)
         if moving is None or stored or moving == self._moving:
             return []

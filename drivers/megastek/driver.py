@@ -52,6 +52,7 @@ _ALERTS: dict[str, tuple[OccurrenceKind, State, str | None]] = {
     "belt off": (_K.REMOVED, _S.START, None),
     "beltoff": (_K.REMOVED, _S.START, None),
     "belt on": (_K.REMOVED, _S.END, None),
+    "belt up": (_K.REMOVED, _S.END, None),
     "belton": (_K.REMOVED, _S.END, None),
     "pw on": (_K.POWER_ON, _S.PULSE, None),
     "poweron": (_K.POWER_ON, _S.PULSE, None),
@@ -63,13 +64,18 @@ _ALERTS: dict[str, tuple[OccurrenceKind, State, str | None]] = {
     "hit": (_K.VIBRATION, _S.START, None),
     "psd": (_K.POWER_CUT, _S.START, None),
     "low extern voltage": (_K.POWER_CUT, _S.START, "external voltage low"),
+    "low ext vol": (_K.POWER_CUT, _S.START, "external voltage low"),
     "psr": (_K.POWER_CUT, _S.END, None),
     "gps cut": (_K.GNSS_LOST, _S.START, "aerial"),
     "move in": (_K.DEVICE_FENCE_ENTRY, _S.START, None),
     "move out": (_K.DEVICE_FENCE_EXIT, _S.START, None),
     "error": (_K.FAULT, _S.START, None),
 }
-_ROUTINE = frozenset({"", "timer", "distance", "angle", "corner", "restart", "demand", "heart", "acc on", "acc off", "status"})
+_BEGINNINGS = (("sos", _ALERTS["sos"]), ("help", _ALERTS["help"]), ("fall", _ALERTS["fall"]))
+"""Words that mean the same whatever follows them."""
+_ROUTINE = frozenset(
+    {"", "timer", "distance", "dist", "angle", "corner", "restart", "demand", "heart", "acc on", "acc off", "status", "store", "nil-alarms"}
+)
 """Why a report was sent, where that is nothing to be told."""
 
 
@@ -93,6 +99,7 @@ class Megastek:
 
     def __init__(self, options: Options, device: str | None) -> None:
         self._datum = Datum(read_options(self.info, options)["datum"])
+        self._id = (device or "").removeprefix(f"{NAME}:")
         self._connection = Connection()
         self._silent_s: float | None = None
 
@@ -136,10 +143,13 @@ class Megastek:
         except RemoteProtocolError as error:
             output.rejects.append(error.reject(line.raw))
             return
-        output.device = f"{NAME}:{report.id}"
+        # A unit that has no IMEI yet: the line before it on this connection names the device, but no alarm waits for that.
+        self._id = report.id or self._id
+        device = f"{NAME}:{self._id or 'unknown'}"
+        output.device = device if self._id else None
         frame = frame.part(line.raw)
         for body in [*_alerts(report), *self._bodies(report)]:
-            output.events.append(frame.event(output.device, body, at_ms=report.at_ms))
+            output.events.append(frame.event(device, body, at_ms=report.at_ms))
         if report.out_of_range:
             output.rejects.append(Reject(Reason.RANGE, "latitude 0..90 and longitude 0..180 degrees expected", line.raw[:1024]))
 
@@ -176,7 +186,7 @@ class Megastek:
 
 def _alerts(report: Report) -> list[Body]:
     word = report.alert
-    known = _ALERTS.get(word)
+    known = _ALERTS.get(word) or next((meant for start, meant in _BEGINNINGS if word.startswith(start)), None)
     if known is None and word.startswith("geo"):
         known = (_K.DEVICE_FENCE_ENTRY if word.endswith("in") else _K.DEVICE_FENCE_EXIT, State.START, None)
     if known is not None:

@@ -28,13 +28,21 @@ _HEAD = re.compile(rb"\+(?:RESP|BUFF|ACK):GT")
 _PARTIAL = re.compile(rb"\+(?:R(?:E(?:S(?:P(?::G?)?)?)?)?|B(?:U(?:F(?:F(?::G?)?)?)?)?|A(?:C(?:K(?::G?)?)?)?)?$")
 _LINE = re.compile(r"\+(RESP|BUFF|ACK):GT([A-Z0-9]{3}),(.*)", re.DOTALL)
 _PLACE = re.compile(
-    r",(\d{0,2}),(\d{0,3}(?:\.\d)?),(\d{0,3}),(-?\d{1,5}(?:\.\d)?|),(-?\d{1,3}\.\d{5,6}),(-?\d{1,2}\.\d{5,6}),(\d{14})"
+    r",(\d{0,2}(?:\.\d)?),(\d{0,3}(?:\.\d)?),(\d{0,3}(?:\.\d)?),(-?\d{1,5}(?:\.\d)?|),(-?\d{1,3}\.\d{5,6}),(-?\d{1,2}\.\d{5,6}),(\d{14})"
     r"(?=(?:,(\d{3,4}),(\d{1,4}),([0-9A-Fa-f]{1,8}),([0-9A-Fa-f]{1,8}))?)"
 )
 _CELL_ONLY = re.compile(r",,,,,,,(\d{3,4}),(\d{2,4}),([0-9A-Fa-f]{1,8}),([0-9A-Fa-f]{1,8}),")
 _CELL = re.compile(r"(?:^|,)(\d{3,4}),(\d{2,4}),([0-9A-Fa-f]{1,8}),([0-9A-Fa-f]{1,8}),(\d{1,2})(?=,)")
 _AP = re.compile(r",([0-9A-Fa-f]{12}),(-\d{1,3})(?=,)")
+_NO_PLACE = "," * 7
+"""Seven empty fields where a place would stand."""
+_GL5_BATTERY = re.compile(r"(?:,\d{0,4}){2}(?:,[0-9A-Fa-f]{0,8}){2},\d{1,2},\d{1,2},,(\d{1,3}),")
+"""GL500 family: cell, signal, its error rate, nothing, battery."""
+_GL3_BATTERY = re.compile(r"(?:,\d{0,4}){2}(?:,[0-9A-Fa-f]{0,8}){2},,(\d{1,3}),")
+"""GL320M family: cell, nothing, battery."""
 _STATUS = re.compile(r",(\d{1,3}),[0-9A-F]{6}(?:,|$)")
+_FIXED_BATTERY = {"STR": 7, "CTN": 7, "LBS": 5}
+"""Field of the battery of reports that put it in front of the place."""
 _COUNTER = re.compile(r"[0-9A-Fa-f]{4}").fullmatch
 
 
@@ -79,7 +87,7 @@ class Place(NamedTuple):
     at_ms: int | None
     lat: float | None
     lon: float | None
-    accuracy: int | None
+    accuracy: float | None
     speed_kmh: float | None
     course_deg: float | None
     altitude_m: float | None
@@ -207,7 +215,7 @@ def read_places(message: Message, text: str = "") -> tuple[list[Place], int]:
         degrees = float(course) if course else None
         found.append(
             Place(
-                _time_ms(clock), lat if is_place else None, lon if is_place else None, int(accuracy) if accuracy else None,
+                _time_ms(clock), lat if is_place else None, lon if is_place else None, float(accuracy) if accuracy else None,
                 float(speed) if speed else None, degrees if degrees is not None and degrees <= 360 else None,
                 float(altitude) if altitude else None, _cell(mcc, mnc, lac, cid), bad,
             )
@@ -219,8 +227,8 @@ def read_surroundings(message: Message, text: str = "") -> tuple[list[CellSeen],
     """Cells of a report without a place, and access points of any."""
     text = text or message.text
     cells: list[CellSeen] = []
-    if message.kind == "GSM":
-        for match in _CELL.finditer(",".join(message.fields[3:])):
+    if message.kind in {"GSM", "LBS"}:
+        for match in _CELL.finditer(",".join(message.fields[3 if message.kind == "GSM" else 11 :])):
             cell = _cell(*match.groups()[:4])
             cells += [cell._replace(rssi_dbm=int(match[5]) - 110)] if cell else []
     elif ",,,,,,," in text:
@@ -238,6 +246,14 @@ def read_battery(message: Message, text: str, end: int) -> int | None:
     tail = text[end + 1 :].split(",")[1:-2] if end >= 0 else list(message.fields[3:-2])
     if not tail:
         return None
+    if message.kind in _FIXED_BATTERY:
+        at = _FIXED_BATTERY[message.kind]
+        return _small(message.fields[at], 100) if len(message.fields) > at + 2 else None
+    family = _GL5_BATTERY.match(text, end if end >= 0 else text.find(_NO_PLACE) + len(_NO_PLACE))
+    if family is None and end >= 0 and message.version.startswith("C3"):
+        family = _GL3_BATTERY.match(text, end)
+    if family:
+        return _small(family[1], 100)
     status = _STATUS.search("," + ",".join(tail))
     if status and int(status[1]) <= 100:
         return int(status[1])

@@ -5,6 +5,7 @@ Source: Megastek GPRS protocol V2 ($MGV002) and V1 (STX). Text, all times UTC.
     [nnnn]$MGV002,<imei>,<name>,R|S,ddmmyy,hhmmss,A|V,ddmm.mmmmm,N|S,dddmm.mmmmm,E|W,<seen 1>,<used>,<seen 2>,<hdop>,<knots>,
         <degrees>,<metres>,<km>,<mcc>,<mnc>,<lac hex>,<cid hex>,<csq>,[<heart rate, three digits>,]<five fields>,<temperature>,
         <temperature>,<rfid>,<charger><belt>,<battery %>,<alert>[,<mac:level|...>...];!
+        behind a heart rate in front of the five fields some firmware leaves one of the empty ones out: the alert stays where it was
         five fields: inputs, outputs (0000), three analogue; bracelets: heart rate, steps, active, light and deep sleep (minutes)
         R live, S kept while offline; nnnn is the length, without the head of four digits
     [LOG]STX,<id>,$GPRMC,...*cc,<F|L>,<alert>,imei:<imei>,<satellites>,<metres>,Battery=<n>%,,<charger>,<mcc>,<mnc>,<lac>,<cid>;cc CR LF
@@ -46,7 +47,7 @@ class Line(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a line tells; place in signed degrees, None where there is none. `alert`: lower case."""
+    """What a line tells; place in signed degrees, None where there is none. `alert`: lower case. `id` is empty where the line has none."""
 
     id: str
     alert: str = ""
@@ -134,7 +135,7 @@ def read_line(line: Line) -> Report:
 
 def _new(line: Line) -> Report:
     fields = line.text.split(",")
-    if len(fields) < 11 or not (fields[1].isdecimal() and 10 <= len(fields[1]) <= 17):
+    if len(fields) < 11 or (fields[1] and not (fields[1].isdecimal() and 10 <= len(fields[1]) <= 17)):
         raise RemoteProtocolError(Reason.TRUNCATED, "$MGVnnn, IMEI and a place expected", line.raw)
     spare = next((field for field in fields[34:37] if field[:1].isalpha()), "")
     fields += _NO_FIELDS
@@ -146,6 +147,8 @@ def _new(line: Line) -> Report:
     steps = light = deep = None
     if not shift and first and not _is_bits(first):
         heart, steps, light, deep = _count(first), _count(fields[25]), _count(fields[27]), _count(fields[28])
+    if shift and fields[34][:1].isalpha() and ":" not in fields[34]:
+        at = 24
     kilometres, hdop = _number(fields[18]), _number(fields[14])
     lat, lon, bad = _placed(fields[7], fields[8], fields[9], fields[10])
     tail, charger = ",".join(fields[at + 11 :]), fields[at + 8]
@@ -165,7 +168,8 @@ def _old(line: Line) -> Report:
         raise RemoteProtocolError(Reason.UNSUPPORTED, "$MGV or STX with $GPRMC expected", line.raw)
     time, letter, lat, north, lon, east, speed, course, day = found.groups()
     head = re.sub(r"\x02.*", "", line.text[: found.start()]).partition("STX")[2]
-    ident = head.strip(", ").split(",")[0].strip()
+    # Without a comma in front the id is 16 characters wide; what follows is a length.
+    ident = (head.strip(", ").split(",")[0] if head.startswith(",") else head[:16]).strip()
     rest = line.text[found.end() :]
     new, old = _NEW_STATUS.search(rest), _OLD_STATUS.search(rest.partition("*")[2][2:])
     place = _placed(lat or "", north or "", lon or "", east or "")
@@ -222,7 +226,7 @@ def _clock(time: str, day: str) -> int | None:
 
 
 def _charging(text: str) -> bool | None:
-    return text[0] == "1" if text[:1] in _BITS and text.isdecimal() and len(text) <= 2 else None
+    return text[0] == "1" if text[:1] in _BITS and len(text) <= 5 else None
 
 
 def _is_bits(text: str) -> bool:
