@@ -68,7 +68,7 @@ def test_an_alarm_of_a_unit_without_imei_is_told() -> None:
 
 def test_a_heart_rate_in_front_may_leave_the_alert_where_it_was() -> None:
     head = "$MGV002,861234567890124,,R,221126,083000,A,3113.82500,N,12128.42200,E,00,07,00,1.2,0.5,,12.0,,460,00,1806,A1B2,14"
-    for spare, tail in (",,,,", "01000,078,SOS,d46e0e112233:55;!"), (",,,,,,", "10,078,SOS,d46e0e112233:55;!"):
+    for spare, tail in (",,,,,", "01000,078,SOS,d46e0e112233:55;!"), (",,,,,,", "10,078,SOS,d46e0e112233:55;!"):
         output = feed(f"{head},072,0000,0000,0{spare}{tail}".encode())
         assert [event.body.kind.value for event in output.events if isinstance(event.body, Occurrence)] == ["sos"]
         [health] = [event.body for event in output.events if isinstance(event.body, DeviceHealth)]
