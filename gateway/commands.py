@@ -24,7 +24,7 @@ from gateway.clock import Clock
 from gateway.pipeline import Pipeline
 from gateway.session import Session
 from gateway.settings import UplinkSection
-from gateway.store.contract import Batch, CommandRow
+from gateway.store.contract import Batch, CommandRow, WayBack
 
 DEFAULT_EXPIRY_MS = 24 * 3600 * 1000
 LONGEST_EXPIRY_MS = 30 * 24 * 3600 * 1000
@@ -39,6 +39,9 @@ _TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (i
 
 Answer = Callable[[str, str, str, str | None], None]
 """Called with (command id, verb, status, detail) for the uplink that asked."""
+LaterAnswer = Callable[[CommandRow], None]
+"""The same when only the stored command still knows who asked and where the answer goes."""
+NO_WAY_BACK = WayBack()
 
 
 class CommandMemory(Protocol):
@@ -64,7 +67,7 @@ class CommandCentre:
         self._waiting: dict[str, list[Command]] = {}
         self._rows: dict[str, CommandRow] = {}
         self._answers: dict[str, Answer] = {}
-        self._uplinks: dict[str, Answer] = {}
+        self._uplinks: dict[str, LaterAnswer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.knows: Callable[[str], bool] = lambda device: True
         """Whether a device is ours: commands to others are refused at once."""
@@ -75,7 +78,7 @@ class CommandCentre:
         pipeline.on_result = self._note
         pipeline.on_event.append(self._tell)
 
-    def answer_to(self, uplink: str, answer: Answer) -> None:
+    def answer_to(self, uplink: str, answer: LaterAnswer) -> None:
         """How an uplink hears of commands that it asked for before a restart."""
         self._uplinks[uplink] = answer
 
@@ -116,8 +119,9 @@ class CommandCentre:
         """Who serves a device."""
         return self._sessions.get(device) or self._sessions.get(f"{device.split(':', 1)[0]}:*")
 
-    async def ask(self, raw: Any, uplink: UplinkSection, answer: Answer) -> None:
-        """A request of a platform: the `data` of its CloudEvent with id and verb filled in. Always answers."""
+    async def ask(self, raw: Any, uplink: UplinkSection, answer: Answer, way_back: WayBack = NO_WAY_BACK) -> None:
+        """A request of a platform: the `data` of its CloudEvent with id and verb filled in. Always answers; `way_back` is stored for
+        the answers that come after a restart."""
         now = self._clock.now()
         command, fault = read_command(raw, now)
         if command is None:
@@ -136,7 +140,7 @@ class CommandCentre:
         if not refused and command.expires_ms is not None and command.expires_ms <= now.ms:
             status, refused = CommandStatus.EXPIRED, "expired on arrival"
         command = msgspec.structs.replace(command, by=uplink.name)
-        row = _row(command, uplink.name, status, refused, now)
+        row = _row(command, uplink.name, status, refused, now)._replace(**way_back._asdict())
         self._answers[command.id] = answer
         self._rows[command.id] = row
         await self._pipeline.publish([command.result(status, now, refused)], batch=Batch(commands=[row]))
@@ -177,7 +181,9 @@ class CommandCentre:
             else:
                 del self._waiting[device]
         for ident, row in list(self._rows.items()):
-            kept = FINISHED_MS if row.status in _FINISHED else DEFAULT_EXPIRY_MS
+            # Without its row the end of a command is told to nobody, so one that still waits stays.
+            waits_ms = DEFAULT_EXPIRY_MS + max(0, (row.expires_ms or 0) - row.updated_ms)
+            kept = FINISHED_MS if row.status in _FINISHED else waits_ms
             if now.ms - row.updated_ms > kept:
                 # The database remembers longer than memory does.
                 del self._rows[ident]
@@ -229,9 +235,11 @@ class CommandCentre:
         body = event.body
         if type(body) is CommandResult:
             row = self._rows.get(body.command)
-            answer = self._answers.get(body.command) or (self._uplinks.get(row.uplink) if row is not None else None)
+            answer = self._answers.get(body.command)
             if answer is not None:
                 answer(body.command, body.verb, body.status.value, body.detail)
+            elif row is not None and row.uplink in self._uplinks:
+                self._uplinks[row.uplink](row._replace(status=body.status.value, detail=body.detail))
 
 
 def read_command(raw: Any, now: Instant) -> tuple[Command | None, str]:
@@ -258,6 +266,10 @@ def read_command(raw: Any, now: Instant) -> tuple[Command | None, str]:
     if expires is not None and (not isinstance(expires, int) or isinstance(expires, bool)):
         return None, "expirytime: RFC 3339 time expected"
     expires = now.ms + DEFAULT_EXPIRY_MS if expires is None else min(expires, now.ms + LONGEST_EXPIRY_MS)
+    of_message = raw.get("message_ttl_ms")
+    if isinstance(of_message, int):
+        # What the transport grants (MQTT 5) is a bound of its own: the sooner one holds.
+        expires = min(expires, now.ms + of_message)
     return Command(id=ident, verb=Verb(verb), device=device, args=args, issued_ms=now.ms, expires_ms=expires), ""
 
 

@@ -90,9 +90,7 @@ class Upstream:
             uplink = self._mqtt(settings, pump, wrapper)
         elif settings.kind == "webhook":
             secret = secrets.read(gateway.settings.path(settings.secret_file)).encode() if settings.secret_file else b""
-            uplink = WebhookUplink(
-                pump, wrapper, secret=secret, tls=self._tls(settings), bury=self._commit, now_s=lambda: gateway.clock.now().ms // 1000
-            )
+            uplink = WebhookUplink(pump, wrapper, secret=secret, tls=self._tls(settings), now_s=lambda: gateway.clock.now().ms // 1000)
         else:
             uplink = FileUplink(pump, wrapper, gateway.settings.path(settings.path))
         self.uplinks.append(uplink)

@@ -21,6 +21,8 @@ class Inbound(NamedTuple):
     token: int
     correlation: bytes | None = None
     response_topic: str | None = None
+    expiry_s: int | None = None
+    """MQTT 5: what is left of its life."""
 
 
 class Will(NamedTuple):
@@ -50,13 +52,22 @@ class LinkOptions(msgspec.Struct, kw_only=True):
     topics: list[str] = []
 
 
+POISON = frozenset((0x90, 0x95, 0x99))
+"""Refusals of a broker that no repetition can mend: invalid topic, too large, wrong payload format."""
+LARGEST_PACKET = 268_435_455
+"""MQTT allows no more; a broker may allow less."""
+
+
 class LinkEvents(NamedTuple):
-    """What the owner of a link hears. All are called in the event loop and must not block."""
+    """What the owner of a link hears. All are called in the event loop and must not block.
+
+    `on_refused` gets (token, why) of a publish that the broker will never take, before `on_delivered` ends it."""
 
     on_messages: Callable[[list[Inbound]], None]
     on_delivered: Callable[[list[int]], None]
     on_up: Callable[[], None]
     on_down: Callable[[str], None]
+    on_refused: Callable[[int, str], None] = lambda token, why: None
 
 
 class Link(Protocol):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import structlog
 
-from gateway.links.contract import Inbound, LinkEvents, LinkOptions
+from gateway.links.contract import LARGEST_PACKET, POISON, Inbound, LinkEvents, LinkOptions
 from gateway.links.order import InOrder
 from protocols.errors import LocalProtocolError, Reject
 from protocols.mqtt.wire import (
@@ -55,10 +55,7 @@ MOST_QUEUED = 100_000
 """Publishes that wait for the window or the link; more are refused and counted (the uplink itself keeps far below)."""
 RETRY_S = 5.0
 """A broker that is full or not allowed to take a message is asked again after so long."""
-POISON = frozenset((0x90, 0x95, 0x99))
-"""Refusals that no repetition can mend: invalid topic, too large, wrong payload format."""
 TOO_LARGE = 0x95
-LARGEST_PACKET = 268_435_455
 WITH_WILL = 0x04
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 
@@ -250,8 +247,9 @@ class NativeLink:
         if packet.session_present:
             # In their old order, under their old ids (MQTT-4.4.0-1).
             for packet_id, waiting in list(old.items())[: self._window]:
-                self._flying[packet_id] = waiting
-                self._write(_bytes(waiting, packet_id, 0x08))
+                if self._fits(waiting):
+                    self._flying[packet_id] = waiting
+                    self._write(_bytes(waiting, packet_id, 0x08))
             old = dict(list(old.items())[self._window :])
         self._queue.extendleft(reversed(old.values()))
         if self._topics:
@@ -291,7 +289,7 @@ class NativeLink:
         if not properties:
             return Inbound(packet.topic, packet.payload, packet.retain, token)
         correlation, answer = properties.get("correlation_data"), properties.get("response_topic")
-        return Inbound(packet.topic, packet.payload, packet.retain, token, correlation, answer)
+        return Inbound(packet.topic, packet.payload, packet.retain, token, correlation, answer, properties.get("message_expiry_s"))
 
     def _other(self, packet: Packet | Reject) -> str:
         match packet:
@@ -330,6 +328,7 @@ class NativeLink:
             structlog.get_logger().error("broker refused a message", topic=waiting.topic[2:80], code=f"0x{code:02x}")
         self.refused += 1
         if code in POISON:
+            self._events.on_refused(waiting.token, f"MQTT 0x{code:02x}" + (" packet too large" if code == TOO_LARGE else ""))
             return True
         asyncio.get_running_loop().call_later(RETRY_S, self._again, waiting)
         return False
@@ -350,13 +349,22 @@ class NativeLink:
             self._launch(queue.popleft())
 
     def _launch(self, waiting: _Waiting) -> None:
-        if len(waiting.topic) + len(waiting.payload) + len(waiting.properties) + 8 > self._largest:
-            self._refused(waiting, TOO_LARGE)
-            asyncio.get_running_loop().call_soon(self._events.on_delivered, [waiting.token])
+        if not self._fits(waiting):
             return
         packet_id = self._free_id()
         self._flying[packet_id] = waiting
         self._write(_bytes(waiting, packet_id, 0))
+
+    def _fits(self, waiting: _Waiting) -> bool:
+        """Whether the broker takes packets of this size; if not, its owner is told, in the next turn: `publish` has its token by then."""
+        if len(waiting.topic) + len(waiting.payload) + len(waiting.properties) + 8 <= self._largest:
+            return True
+        asyncio.get_running_loop().call_soon(self._too_large, waiting)
+        return False
+
+    def _too_large(self, waiting: _Waiting) -> None:
+        self._refused(waiting, TOO_LARGE)
+        self._events.on_delivered([waiting.token])
 
     def _free_id(self) -> int:
         packet_id = self._next_id % 65535 + 1

@@ -20,7 +20,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.links.contract import Inbound, LinkEvents, LinkOptions
+from gateway.links.contract import LARGEST_PACKET, POISON, Inbound, LinkEvents, LinkOptions
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
 """Back-off between connects, with full jitter: after a power cut hundreds of gateways come back at once."""
@@ -45,6 +45,8 @@ class PahoLink:
         self._why = ""
         self._reading = True
         self._sock: Any = None
+        self._largest = LARGEST_PACKET
+        self._too_large = 0
         self._client = self._make()
 
     async def run(self) -> None:
@@ -92,6 +94,13 @@ class PahoLink:
         if self._options.version == "5" and correlation:
             props = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves it untyped
             props.CorrelationData = correlation
+        if qos and self._largest < LARGEST_PACKET:
+            size = len(topic.encode()) + len(payload) + (len(props.pack()) if props is not None else 1) + 8  # type: ignore[no-untyped-call]  # as above
+            if size > self._largest:
+                # paho would send it, and the broker hang up on it at every reconnect. Its own tokens are positive.
+                self._too_large -= 1
+                asyncio.get_running_loop().call_soon(self._give_up, self._too_large, "MQTT 0x95 packet too large")
+                return self._too_large
         info = self._client.publish(topic, payload, qos, retain, props)
         return info.mid if qos else 0
 
@@ -165,7 +174,8 @@ class PahoLink:
         deadline = loop.time() + CONNECT_TIMEOUT_S
         while not self._down.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._down.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await self._down.wait()
             if not self._down.is_set():
                 self._client.loop_misc()
                 if not self.connected and loop.time() > deadline:
@@ -214,6 +224,7 @@ class PahoLink:
             return
         self.connected = True
         self.connects += 1
+        self._largest = getattr(properties, "MaximumPacketSize", LARGEST_PACKET)
         if self._topics:
             client.subscribe([(topic, 1) for topic in self._topics])
         asyncio.get_running_loop().call_soon(self._events.on_up)
@@ -228,15 +239,23 @@ class PahoLink:
             topic = message.topic
         except UnicodeDecodeError:
             topic = "\ufffd"
-        correlation, answer = None, None
+        correlation, answer, expiry_s = None, None, None
         if message.properties is not None:
+            expiry_s = getattr(message.properties, "MessageExpiryInterval", None)
             correlation = getattr(message.properties, "CorrelationData", None)
             answer = getattr(message.properties, "ResponseTopic", None)
-        self._inbox.append(Inbound(topic, bytes(message.payload), message.retain, message.mid if message.qos else 0, correlation, answer))
+        token = message.mid if message.qos else 0
+        self._inbox.append(Inbound(topic, bytes(message.payload), message.retain, token, correlation, answer, expiry_s))
 
     def _on_publish(self, client: mqtt.Client, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
         self._activity += 1
+        if reason is not None and reason.value in POISON:
+            self._events.on_refused(mid, f"MQTT 0x{reason.value:02x} {reason}")
         self._delivered.append(mid)
+
+    def _give_up(self, token: int, why: str) -> None:
+        self._events.on_refused(token, why)
+        self._events.on_delivered([token])
 
     def _lost(self, why: str) -> None:
         self._detach()

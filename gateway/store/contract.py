@@ -51,8 +51,15 @@ class Discovered(NamedTuple):
     seen_ms: int
 
 
+class WayBack(NamedTuple):
+    """Where a platform wants the answers to a command besides its own topic: response topic and correlation data of MQTT 5."""
+
+    response_topic: str = ""
+    correlation: bytes = b""
+
+
 class CommandRow(NamedTuple):
-    """A command and where it stands."""
+    """A command, where it stands, and its way back (see `WayBack`)."""
 
     id: str
     uplink: str
@@ -64,6 +71,8 @@ class CommandRow(NamedTuple):
     status: str
     detail: str | None
     updated_ms: int
+    response_topic: str = ""
+    correlation: bytes = b""
 
 
 class Trim(NamedTuple):

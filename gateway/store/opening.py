@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.errors import StoreError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 WAL_PAGES = 1000
 """Checkpoint after so many pages: 4 MB of write-ahead log, kind to flash."""
 _META = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"

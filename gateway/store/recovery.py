@@ -181,10 +181,13 @@ def _range(old: sqlite3.Connection, lane: Lane, first: int, last: int) -> list[t
 
 
 def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None:
-    """As many rows as can be read from its beginning."""
+    """As many rows as can be read from its beginning. An older schema had fewer columns."""
     with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
-        for row in old.execute(f"SELECT * FROM {table}"):  # noqa: S608 - names are ours
-            new.execute(f"INSERT OR IGNORE INTO {table} VALUES ({','.join('?' * len(row))})", row)  # noqa: S608 - as above
+        found = old.execute(f"SELECT * FROM {table}")  # noqa: S608 - names are ours
+        columns = [str(column[0]) for column in found.description]
+        sql = f"INSERT OR IGNORE INTO {table} ({','.join(columns)}) VALUES ({','.join('?' * len(columns))})"  # noqa: S608 - as above
+        for row in found:
+            new.execute(sql, row)
 
 
 def _flag(path: Path) -> Path:

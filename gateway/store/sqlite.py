@@ -322,7 +322,7 @@ class SqliteStore:
         if batch.rule_states:
             self._write_rule_states(batch.rule_states)
         if batch.commands:
-            db.executemany("INSERT OR REPLACE INTO command VALUES (?,?,?,?,?,?,?,?,?,?)", batch.commands)
+            db.executemany("INSERT OR REPLACE INTO command VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", batch.commands)
         if batch.dead:
             db.executemany("INSERT OR IGNORE INTO dead VALUES (?,?,?,?,?,?)", batch.dead)
         if batch.revived:

@@ -97,7 +97,7 @@ _CHANNELS: tuple[tuple[str, str, str, str, str], ...] = (
     ("birth", "birth", "send", "birth", 'Retained, QoS 1. The will on this topic is {"online": false}.'),
     ("registry", "registry", "send", "registry", "A full snapshot in parts after every connect and every assignment."),
     ("health", "health", "send", "health", "Once a minute, QoS 0."),
-    ("gone", "gone", "send", "gone", "Numbers that an acknowledgement named as missing and that will never come."),
+    ("gone", "gone", "send", "gone", "Numbers that will never come: asked for in vain, or dead letters."),
     ("results", "cmd/res", "send", "answer", "Where commands stand."),
     ("reported", "registry/reported", "send", "reported", "Retained. The version of the assignments in force."),
     ("acknowledgements", "ack", "receive", "ack", "For uplinks with ack = application."),

@@ -28,7 +28,8 @@ class LaneFeed:
         self.missing: list[tuple[int, int]] = [r for r in cursor.missing if r[0] <= r[1]]
         self.in_flight: set[int] = set()
         self.awaiting: set[int] = set()
-        self.sent_high = self.next - 1
+        # Before a restart anything up to `high` may have gone out: a cursor is written a moment behind.
+        self.sent_high = max(self.next - 1, high)
         self._application = application
         self._turn = 0
         self.set_aside(high)

@@ -58,7 +58,7 @@ class FileUplink:
             if taken is None or not taken[0]:
                 continue
             rows, replayed = taken
-            lines = self._lines(lane, rows, replayed=replayed)
+            lines = await self._lines(lane, rows, replayed=replayed)
             try:
                 await asyncio.to_thread(self._append, [line for _, line in lines])
             except OSError as error:
@@ -79,14 +79,13 @@ class FileUplink:
             return True
         return False
 
-    def _lines(self, lane: Lane, rows: list[Row], *, replayed: bool) -> list[tuple[Row, bytes]]:
+    async def _lines(self, lane: Lane, rows: list[Row], *, replayed: bool) -> list[tuple[Row, bytes]]:
         lines = []
         for row in rows:
             try:
                 lines.append((row, self._wrapper.wrap(lane, row, replayed=replayed)[0] + b"\n"))
             except LocalProtocolError as error:
-                structlog.get_logger().error("event too large for the uplink", uplink=self.pump.name, why=str(error))
-                self.pump.skip(lane, row)
+                await self.pump.bury(lane, row, str(error))
         return lines
 
     def _append(self, lines: list[bytes]) -> None:

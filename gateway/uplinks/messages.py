@@ -27,7 +27,7 @@ class Ack(msgspec.Struct):
 
 
 class Gone(msgspec.Struct):
-    """Gateway to platform, topic `gone`: numbers that an acknowledgement named as missing and that are not to be had (any more)."""
+    """Gateway to platform, topic `gone`: numbers that will not come: asked for and not to be had (any more), or dead letters."""
 
     lane: Lane
     ranges: list[tuple[int, int]]

@@ -5,7 +5,7 @@
     {root}/registry                    snapshot in parts        {root}/registry/desired   assignments of the platform
     {root}/health                      once a minute, QoS 0     {root}/registry/reported  retained: the version in force
     {root}/ack                         {"lane","upto","missing"} from the platform (ack = "application")
-    {root}/gone                        numbers that it named as missing and will never get
+    {root}/gone                        numbers that it will never get: named as missing in vain, or dead letters
 
 with root = anhu/v1/{tenant}/{gateway}. Alarms go first, outside the window of the others. The window is sized in time: what the way to
 the broker and back holds at the measured throughput, and `WINDOW_S` more, so that an alarm never waits behind more than that.
@@ -16,7 +16,8 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ from drivers.vocabulary import Lane
 from gateway.links.contract import Inbound, Link, LinkEvents
 from gateway.registry import Registry
 from gateway.settings import UplinkSection
-from gateway.store.contract import Batch, Row
+from gateway.store.contract import Batch, CommandRow, Row, WayBack
 from gateway.uplinks.envelope import CONTRACT, Wrapper
 from gateway.uplinks.messages import Ack, Answer, Birth, Gone, Health
 from gateway.uplinks.pump import Pump
@@ -44,7 +45,7 @@ LARGEST_REQUEST = 64 * 1024
 LONGEST_CORRELATION, LONGEST_TOPIC = 256, 256
 HEALTH_S = 60.0
 
-Ask = Callable[[Any, UplinkSection, Callable[[str, str, str, str | None], None]], Awaitable[None]]
+Ask = Callable[[Any, UplinkSection, Callable[[str, str, str, str | None], None], WayBack], Awaitable[None]]
 
 
 class Platform(msgspec.Struct, frozen=True):
@@ -87,7 +88,7 @@ class MqttUplink:
     @property
     def events(self) -> LinkEvents:
         """What the link calls."""
-        return LinkEvents(self._on_messages, self._on_delivered, self._on_up, self._on_down)
+        return LinkEvents(self._on_messages, self._on_delivered, self._on_up, self._on_down, self._on_refused)
 
     @property
     def topics(self) -> list[str]:
@@ -136,8 +137,7 @@ class MqttUplink:
             try:
                 message, kind, severity = self._wrapper.wrap(lane, row, replayed=replayed)
             except LocalProtocolError as error:
-                structlog.get_logger().error("event too large for the uplink", uplink=self.pump.name, why=str(error))
-                self.pump.skip(lane, row)
+                self._start(self.pump.bury(lane, row, str(error)))
                 continue
             token = self.link.publish(topic, message, qos=1, properties=[("type", kind), ("severitynumber", str(severity))])
             self._tokens[token] = (lane, row)
@@ -182,6 +182,16 @@ class MqttUplink:
         self._size_window(now)
         self.pump.news.set()
 
+    def _on_refused(self, token: int, why: str) -> None:
+        found = self._tokens.pop(token, None)
+        if found is not None:
+            self._start(self.pump.bury(*found, why))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=f"uplink {self.pump.name} request")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def _size_window(self, now: float) -> None:
         """The throughput of the last second, times the shortest round trip and WINDOW_S."""
         self._recent.append((now, self._taken))
@@ -198,14 +208,13 @@ class MqttUplink:
 
     def _on_messages(self, batch: list[Inbound]) -> None:
         for message in batch:
-            task = asyncio.create_task(self._heed(message), name=f"uplink {self.pump.name} request")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(self._heed(message))
 
     async def _heed(self, message: Inbound) -> None:
         """A command, an acknowledgement or an assignment; the link's PUBACK follows once it is stored."""
         assert self.link is not None
-        answer = self._answerer(message)
+        way_back = self._way_back(message)
+        answer = partial(self._tell, way_back)
         try:
             if message.retained:
                 # A retained command would be carried out again at every reconnect.
@@ -217,7 +226,10 @@ class MqttUplink:
             elif message.topic == f"{self._root}/registry/desired":
                 await self._assign(message.payload)
             else:
-                await self._platform.ask(request_of(message.payload), self.settings, answer)
+                request = request_of(message.payload)
+                if message.expiry_s is not None:
+                    request["message_ttl_ms"] = message.expiry_s * 1000
+                await self._platform.ask(request, self.settings, answer, way_back)
         except RemoteProtocolError as error:
             self._refuse(answer, str(error))
         finally:
@@ -255,17 +267,9 @@ class MqttUplink:
         self.requests_refused += 1
         answer("", "", "failed", why)
 
-    def _answerer(self, message: Inbound) -> Callable[[str, str, str, str | None], None]:
-        data = (message.correlation or b"")[:LONGEST_CORRELATION]
-        correlation = base64.b64encode(data).decode() if data else None
+    def _way_back(self, message: Inbound) -> WayBack:
         topic = message.response_topic or ""
-
-        def answer(command: str, verb: str, status: str, detail: str | None) -> None:
-            body = self._tell(command, verb, status, detail, correlation)
-            if self.link is not None and self._may_answer_on(topic):
-                self.link.publish(topic, body, qos=1, correlation=data)
-
-        return answer
+        return WayBack(topic if self._may_answer_on(topic) else "", (message.correlation or b"")[:LONGEST_CORRELATION])
 
     def _may_answer_on(self, topic: str) -> bool:
         """A request names where it wants its answers: anywhere but on topics whose messages others take for a gateway's."""
@@ -273,15 +277,19 @@ class MqttUplink:
             return False
         return not topic.startswith(f"{CONTRACT}/") or topic.startswith(f"{self._root}/cmd/res/")
 
-    def answer(self, command: str, verb: str, status: str, detail: str | None) -> None:
+    def answer(self, row: CommandRow) -> None:
         """Tell the platform where a command stands that it asked for before a restart."""
-        self._tell(command, verb, status, detail, None)
+        self._tell(WayBack(row.response_topic, row.correlation), row.id, row.verb, row.status, row.detail)
 
-    def _tell(self, command: str, verb: str, status: str, detail: str | None, correlation: str | None) -> bytes:
+    def _tell(self, way_back: WayBack, command: str, verb: str, status: str, detail: str | None) -> None:
+        if self.link is None:
+            return
+        topic, data = way_back
+        correlation = base64.b64encode(data).decode() if data else None
         body = msgspec.json.encode(Answer(command, verb, status, detail or None, correlation))  # type: ignore[arg-type]  # statuses of CommandStatus
-        if self.link is not None:
-            self.link.publish(f"{self._root}/cmd/res", body, qos=1)
-        return body
+        self.link.publish(f"{self._root}/cmd/res", body, qos=1)
+        if topic:
+            self.link.publish(topic, body, qos=1, correlation=data)
 
 
 def request_of(payload: bytes) -> dict[str, Any]:

@@ -15,10 +15,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import structlog
+
 from drivers.vocabulary import Lane
 from gateway.metrics import Histogram
 from gateway.settings import UplinkSection
-from gateway.store.contract import LANES, Row, Stage, Store
+from gateway.store.contract import LANES, Batch, Dead, Row, Stage, Store
 from gateway.uplinks.feed import LaneFeed, common, join, without
 from gateway.uplinks.messages import Ack
 
@@ -28,6 +30,8 @@ SETTLE_S, SETTLE_SOON_S = 0.5, 0.1
 FEW_OPEN = 500
 REPEAT_S, LONGEST_REPEAT_S = 30.0, 300.0
 MOST_AWAITING = 5000
+MOST_BURIED = 10_000
+"""Dead letters of which is remembered that they were told."""
 ORDERLY_S = {Lane.ALARM: 0.1, Lane.STATE: 1.0, Lane.TELEMETRY: 1.0}
 """So long after the link is back its backlog goes first, oldest first: most outages then change no order at all. Never longer, because
 a fresh event must not wait for days of replay."""
@@ -52,7 +56,7 @@ class Pump:
         self.on_done: list[Callable[[str, str], None]] = []
         """Heard with (uplink, event id) for each alarm that the platform has."""
         self.on_gone: Callable[[Lane, list[tuple[int, int]]], None] = lambda lane, ranges: None
-        """Heard with the ranges that the platform has asked for and will never get."""
+        """Heard with the ranges that the platform will never get: it has asked for them, or they became dead letters."""
         self.lanes = [lane for lane in LANES if lane.value in settings.lanes]
         self.feeds: dict[Lane, LaneFeed] = {}
         self.news = asyncio.Event()
@@ -63,6 +67,7 @@ class Pump:
         """Rows that the platform has not acknowledged, and when they go out again."""
         self._tries: dict[tuple[Lane, int], int] = {}
         self._asked: dict[Lane, list[tuple[int, int]]] = {lane: [] for lane in LANES}
+        self._buried: set[tuple[Lane, int]] = set()
         self._heard_s = float("-inf")
         self._unsettled = False
         self._orderly_until = dict.fromkeys(LANES, float("inf"))
@@ -178,10 +183,19 @@ class Pump:
         else:
             self._delivered(lane, row)
 
-    def skip(self, lane: Lane, row: Row) -> None:
-        """The row will never be delivered here (too large, refused for good)."""
+    async def bury(self, lane: Lane, row: Row, why: str) -> None:
+        """The row will never be delivered here (too large, refused for good): a dead letter, on disk before the cursor passes it. It is
+        counted and logged once, however often the platform asks for it."""
+        if (lane, row.seq) not in self._buried:
+            if len(self._buried) >= MOST_BURIED:
+                self._buried.clear()
+            self._buried.add((lane, row.seq))
+            self.dead += 1
+            structlog.get_logger().warning("event became a dead letter", uplink=self.name, id=row.id, why=why)
+            await self._store.append(Batch(dead=[Dead(self.name, lane, row.seq, row.received_ms, why, row.data)]))
         self.feeds[lane].skip([row.seq])
         self._unsettled = True
+        self.on_gone(lane, [(row.seq, row.seq)])
 
     def give_back(self, lane: Lane, rows: list[Row]) -> None:
         """These could not be sent and wait again."""
@@ -194,6 +208,7 @@ class Pump:
             return []
         found = [seq for seq in sorted(seqs) if self._store.low(lane) <= seq < feed.next]
         feed.give_back(found)
+        self._buried.difference_update([(lane, seq) for seq in found])
         self.settle()
         self.news.set()
         return found

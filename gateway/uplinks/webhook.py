@@ -17,13 +17,13 @@ import hashlib
 import hmac
 import random
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 
 from drivers.vocabulary import Lane
 from gateway.settings import UplinkSection
-from gateway.store.contract import Batch, Dead, Row
+from gateway.store.contract import Row
 from gateway.uplinks.envelope import Wrapper
 from gateway.uplinks.http import HttpClient, HttpError, Response
 from gateway.uplinks.pump import Pump
@@ -49,7 +49,6 @@ class WebhookUplink:
         *,
         secret: bytes = b"",
         tls: ssl.SSLContext | None = None,
-        bury: Callable[[Batch], Awaitable[None]],
         now_s: Callable[[], int],
     ) -> None:
         self.pump = pump
@@ -58,7 +57,6 @@ class WebhookUplink:
         self._wrapper = wrapper
         self._secret = secret
         self._tls = tls
-        self._bury = bury
         self._now_s = now_s
         self._failed: dict[tuple[Lane, int], int] = {}
 
@@ -121,7 +119,7 @@ class WebhookUplink:
             try:
                 pairs.append((row, self._wrapper.wrap(lane, row, replayed=replayed)[0]))
             except LocalProtocolError as error:
-                await self._dead(lane, row, str(error))
+                await self.pump.bury(lane, row, str(error))
         work = [pairs] if pairs else []
         while work:
             part = work.pop()
@@ -144,7 +142,7 @@ class WebhookUplink:
             elif 400 <= answer.status < 500 and answer.status not in BLAMES_ENDPOINT:
                 self._note(True, "")
                 if len(part) == 1:
-                    await self._dead(lane, part[0][0], f"HTTP {answer.status}")
+                    await self.pump.bury(lane, part[0][0], f"HTTP {answer.status}")
                 else:
                     work += [part[len(part) // 2 :], part[: len(part) // 2]]
             else:
@@ -173,13 +171,6 @@ class WebhookUplink:
         if self._secret:
             headers["Anhu-Signature"] = sign(self._secret, body, self._now_s())
         return body, headers
-
-    async def _dead(self, lane: Lane, row: Row, why: str) -> None:
-        """Refused for good: kept on disk before the cursor passes it."""
-        structlog.get_logger().warning("event refused by the platform", uplink=self.pump.name, id=row.id, why=why)
-        await self._bury(Batch(dead=[Dead(self.pump.name, lane, row.seq, row.received_ms, why, row.data)]))
-        self.pump.dead += 1
-        self.pump.skip(lane, row)
 
     def _note(self, is_up: bool, why: str) -> None:
         if is_up != self.connected:

@@ -14,6 +14,8 @@ from typing import Any
 
 import aiomqtt
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from gateway.links.contract import Inbound, Link, LinkEvents, LinkOptions, Will
 from gateway.links.native import NativeLink
@@ -78,11 +80,14 @@ class Heard:
         self.delivered: list[int] = []
         self.ups = 0
         self.downs: list[str] = []
+        self.refused: list[tuple[int, str]] = []
         self._news = asyncio.Event()
 
     @property
     def events(self) -> LinkEvents:
-        return LinkEvents(self._on_messages, self._on_delivered, self._on_up, self._on_down)
+        return LinkEvents(
+            self._on_messages, self._on_delivered, self._on_up, self._on_down, lambda token, why: self.refused.append((token, why))
+        )
 
     async def until(self, condition: Callable[[], bool], timeout_s: float = 15) -> None:
         async with asyncio.timeout(timeout_s):
@@ -450,3 +455,44 @@ async def test_wrong_credentials_are_told(mosquitto: Mosquitto, tmp_path: Path) 
             assert "refused with code 0x05" in heard.downs[0]
     finally:
         strict.stop()
+
+
+@links
+async def test_what_is_too_large_for_the_broker_is_given_back_and_costs_no_connection(make: Any, tmp_path: Path) -> None:
+    broker = Mosquitto(tmp_path / "broker", "max_packet_size 2000").start()
+    try:
+        async with running(make, broker.port, version="5", topics=["t/#"]) as (link, heard):
+            await heard.until(lambda: heard.ups == 1)
+            tokens = [link.publish("t/1", payload, qos=1, properties=[("type", "x")]) for payload in (b"a", bytes(5000), b"b")]
+            await heard.until(lambda: sorted(heard.delivered) == sorted(tokens) and len(heard.messages) == 2)
+            assert [(token, "too large" in why) for token, why in heard.refused] == [(tokens[1], True)]
+            assert (heard.ups, heard.downs) == (1, [])
+    finally:
+        broker.stop()
+
+
+@links
+async def test_how_long_a_message_lives_is_told(make: Any, mosquitto: Mosquitto) -> None:
+    async with running(make, mosquitto.port, version="5", topics=["t/#"]) as (_, heard):
+        await heard.until(lambda: heard.ups == 1)
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+        properties.MessageExpiryInterval = 60
+        async with aiomqtt.Client("127.0.0.1", mosquitto.port, protocol=aiomqtt.ProtocolVersion.V5) as client:
+            await client.publish("t/1", b"a", qos=1, properties=properties)
+            await client.publish("t/1", b"b", qos=1)
+        await heard.until(lambda: len(heard.messages) == 2)
+        assert [message.expiry_s for message in heard.messages] in ([60, None], [59, None])
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_link_that_is_lost_while_it_is_cancelled_ends(mosquitto: Mosquitto, turns: int) -> None:
+    heard = Heard()
+    link = PahoLink(LinkOptions(host="127.0.0.1", port=mosquitto.port, client_id="link"), heard.events)
+    task = asyncio.create_task(link.run())
+    await heard.until(lambda: heard.ups == 1)
+    link._down.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    ended, _ = await asyncio.wait({task}, timeout=1)
+    assert ended == {task} and task.cancelled()

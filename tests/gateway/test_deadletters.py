@@ -8,12 +8,25 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from drivers.api import Occurrence
+from drivers.vocabulary import Lane, OccurrenceKind
 from gateway.cli.main import main
+from gateway.settings import UplinkSection
+from gateway.store.contract import Batch
+from gateway.store.sqlite import SqliteStore
+from gateway.uplinks.envelope import Wrapper
+from gateway.uplinks.file import FileUplink
+from gateway.uplinks.messages import Ack
+from gateway.uplinks.mqtt import MqttUplink
+from gateway.uplinks.pump import Pump
 from tests.gateway.process import GatewayProcess, free_port
+from tests.gateway.store_tools import events, opened
 from tests.gateway.test_upstream import DEVICES, Site, until
-from tests.gateway.test_webhook import Server
+from tests.gateway.test_webhook import Server, running
+from tests.gateway.test_window import Nothing
 
 
 @pytest.fixture
@@ -73,3 +86,77 @@ lanes = ["alarm"]
         assert said(capsys) == []
     finally:
         gateway.close()
+
+
+async def with_a_large_one(store: SqliteStore, number: int = 3) -> None:
+    """Five alarms, one of which fits into no message."""
+    made = events(5, OccurrenceKind.SOS)
+    body = made[number - 1].body
+    assert isinstance(body, Occurrence)
+    made[number - 1] = msgspec.structs.replace(made[number - 1], body=msgspec.structs.replace(body, detail="x" * 70_000))
+    await store.append(Batch(events=made, urgent=True))
+
+
+async def moment(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_an_event_too_large_for_a_file_is_a_dead_letter_and_its_neighbours_are_written(tmp_path: Path) -> None:
+    async with opened(tmp_path, commit_ms=1) as store:
+        await with_a_large_one(store)
+        pump = Pump(UplinkSection(name="copy", kind="file", path="x"), store, lambda: 0)
+        async with running(FileUplink(pump, Wrapper("t", "g", store.epoch), tmp_path / "out").run):
+            await moment(lambda: pump.delivered == 4)
+        assert [json.loads(line)["sequence"][-1] for line in (tmp_path / "out").read_text().splitlines()] == ["1", "2", "4", "5"]
+        [row] = store.query("SELECT uplink, lane, seq, status FROM dead")
+        assert row[:3] == ("copy", "alarm", 3)
+        assert "65536" in str(row[3])
+        assert (pump.dead, store.cursor("copy", Lane.ALARM).missing) == (1, [])
+
+
+class Strict:
+    """A link to a broker that refuses what is larger than `limit`, and takes everything else at once."""
+
+    connected = True
+
+    def __init__(self, limit: int) -> None:
+        self.uplink: MqttUplink | None = None
+        self.limit = limit
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+        self._token = 0
+
+    def publish(self, topic: str, payload: bytes, **_: Any) -> int:
+        self._token += 1
+        asyncio.get_running_loop().call_soon(self._answer, self._token, topic, payload)
+        return self._token
+
+    def _answer(self, token: int, topic: str, payload: bytes) -> None:
+        assert self.uplink is not None
+        if len(payload) > self.limit:
+            self.uplink.events.on_refused(token, "MQTT 0x95 packet too large")
+        else:
+            self.sent.append((topic.rpartition("/")[2], json.loads(payload)))
+        self.uplink.events.on_delivered([token])
+
+
+@pytest.mark.parametrize("limit", [100_000, 60_000], ids=["event", "packet"])
+async def test_an_event_too_large_for_the_platform_is_a_dead_letter_told_as_gone(tmp_path: Path, limit: int) -> None:
+    async with opened(tmp_path, commit_ms=1) as store:
+        await with_a_large_one(store)
+        pump = Pump(UplinkSection(name="city", host="x", ack="application"), store, lambda: 0)
+        link, platform = Strict(limit), Nothing()
+        platform.registry, platform.birth = Nothing(), dict
+        uplink = link.uplink = MqttUplink(pump, Wrapper("t", "g", store.epoch), root="anhu/v1/t/g", platform=platform)  # type: ignore[arg-type]
+        uplink.link = link  # type: ignore[assignment]  # as much of a link as is used
+        async with running(uplink.run):
+            await asyncio.sleep(0.01)
+            uplink.events.on_up()
+            gone = {"lane": "alarm", "ranges": [[3, 3]], "storeepoch": store.epoch}
+            await moment(lambda: ("gone", gone) in link.sent and len([1 for kind, _ in link.sent if kind == "alarm"]) == 4)
+            assert pump.acknowledge(Ack(Lane.ALARM, 5, [3]), store.epoch) == ""
+            await moment(lambda: link.sent.count(("gone", gone)) >= 2 and not pump.in_flight([Lane.ALARM]))
+            assert store.query("SELECT uplink, lane, seq FROM dead") == [("city", "alarm", 3)]
+            assert pump.dead == 1, "asked for again it is the same dead letter"
+            assert pump.feeds[Lane.ALARM].cursor().missing == []

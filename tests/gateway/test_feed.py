@@ -87,6 +87,17 @@ def test_an_acknowledgement_ahead_of_what_was_sent_is_refused() -> None:
     assert feed.cursor().missing == [(1, 3)]
 
 
+def test_an_acknowledgement_of_what_went_out_before_a_kill_is_none_of_those() -> None:
+    feed = LaneFeed(Cursor(next=1), high=0, application=True)
+    drain(feed, 3)
+    behind = feed.cursor()
+    drain(feed, 9)
+    again = LaneFeed(behind, high=9, application=True)
+    assert again.acknowledged(9, [4]) == ""
+    assert "ahead" in again.acknowledged(10, [])
+    assert drain(again, 9) == list(range(1, 10)), "what is not known to be delivered goes out once more"
+
+
 def test_gaps_are_bounded_and_joining_loses_nothing() -> None:
     ranges = [(i * 3, i * 3) for i in range(MOST_RANGES * 2)]
     joined = join(ranges)

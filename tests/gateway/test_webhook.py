@@ -112,13 +112,10 @@ async def owes(uplink: WebhookUplink, count: int) -> None:
 
 
 def hook(store: SqliteStore, server: Server, **settings: Any) -> WebhookUplink:
-    async def bury(batch: Batch) -> None:
-        await store.append(batch)
-
     section = UplinkSection(name="family", kind="webhook", url=f"http://127.0.0.1:{server.port}/in?x=1", **settings)
     store.serve({"family": (Lane.ALARM, Lane.STATE, Lane.TELEMETRY)})
     pump = Pump(section, store, lambda: 1795336215000)
-    return WebhookUplink(pump, Wrapper("t", "g", store.epoch), secret=b"key", bury=bury, now_s=lambda: 1000)
+    return WebhookUplink(pump, Wrapper("t", "g", store.epoch), secret=b"key", now_s=lambda: 1000)
 
 
 async def test_events_arrive_in_signed_batches_of_cloudevents(store: SqliteStore, server: Server) -> None:
