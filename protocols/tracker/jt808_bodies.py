@@ -91,6 +91,10 @@ def read_registration(body: bytes, *, version: int | None = None) -> Registratio
     for size in sizes:
         found.append(_text(body[at : at + size]))
         at += size
+    number = body[at - sizes[2] : at]
+    if version is None and not all(0x20 <= byte < 0x7F for byte in number.strip(b"\x00")):
+        # Some put their number there in BCD.
+        found[2] = number.hex().lstrip("0") if number.hex().isdecimal() else ""
     return Registration(found[0], found[1], found[2], _text(body[at + 1 :]))
 
 

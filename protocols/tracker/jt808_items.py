@@ -243,6 +243,18 @@ def _moving_e5(value: bytes, items: Items) -> bool:
     return True
 
 
+def _sensors_e6(value: bytes, items: Items) -> bool:
+    """E6: for each Bluetooth sensor its number, address 6, temperature and humidity (whole degrees and percent, signed, and 1/255)."""
+    if not value or len(value) % 11 or value.startswith(b"$OBD"):
+        return False
+    for at in range(0, len(value), 11):
+        whole = value[at + 7] - (value[at + 7] >> 7 << 8)
+        items.temperatures[str(value[at])] = round(whole + (-1 if whole < 0 else 1) * value[at + 8] / 255, 1)
+        if at == 0 and value[9] <= 100:
+            items.humidity = round(value[9] + value[10] / 255, 1)
+    return True
+
+
 def _alarms_e7(value: bytes, items: Items) -> bool:
     """E7 of eight bytes (C5 cards): u16 alarms, bit 0 vibration, bits 1-3 SOS."""
     if len(value) != 8:
@@ -371,6 +383,12 @@ def _eb_part(kind: int, part: bytes, items: Items) -> None:
     elif kind == 0x0089 and size == 4:
         # Active low: all ones is the rest state.
         items.alarms += [name for bit, name in ((0, "power_off"), (12, "removed")) if not _u32(part) >> bit & 1]
+    elif kind == 0x0024:
+        network = part.decode("ascii", "replace").split(";")
+        if len(network) == 4 and all(number.isdecimal() and len(number) < 10 for number in network):
+            items.cells.append(CellSeen(*map(int, network)))
+    elif kind == 0x00FB and size == 20:
+        _iccid_text(part, items)
     elif kind == 0x00B2 and size == 10:
         items.iccid = part.hex().rstrip("f")
     elif kind == 0x00B9 and size > 1:
@@ -527,7 +545,24 @@ def _f9(value: bytes, items: Items) -> bool:
     return True
 
 
+def _iccid_text(value: bytes, items: Items) -> bool:
+    if len(value) == 20 and value.isalnum():
+        items.iccid = value.decode()
+    return len(value) == 20
+
+
+_EXTENDED_ALARMS = ((3, "crash"), (4, "tamper"), (0, "acceleration"), (1, "braking"), (2, "cornering"))
+
+
 def _fe(value: bytes, items: Items) -> bool:
+    """FE: 1 byte battery, 2 external voltage, 4 mileage; 7C and items of its own, of which 01 is u32 alarms."""
+    at = 1
+    while value[:1] == b"\x7c" and at + 2 <= len(value) and len(value) > 4:
+        if value[at : at + 2] == b"\x01\x04" and at + 6 <= len(value):
+            items.alarms += [name for bit, name in _EXTENDED_ALARMS if _u32(value, at + 2) >> bit & 1]
+        at += 2 + value[at + 1]
+    if at > 1:
+        return True
     if len(value) == 1:
         return _level_or_driver(value, items)
     if len(value) == 2:
@@ -548,10 +583,11 @@ def _odometer_ac(value: bytes, items: Items) -> bool:
 _READERS: dict[int, Callable[[bytes, Items], bool]] = {
     0x01: _odometer, 0x06: _level_06, 0x12: _fence_side, 0x30: _signal, 0x31: _satellites, 0x33: _lock_text, 0x51: _temperatures_51,
     0x56: _level_56, 0x57: _behaviour_57, 0x61: _external_61, 0x68: _percent_68, 0x69: _battery_centivolt, 0x70: _impact_70,
-    0x82: _external_decivolt, 0xAC: _odometer_ac, 0xD0: _user_status_d0, 0xD3: _external_decivolt, 0xD4: _level_or_driver,
-    0xD5: _battery_centivolt, 0xE1: _e1, 0xE3: _e3, 0xE4: _e4, 0xE5: _moving_e5, 0xE7: _alarms_e7, 0xE8: _jimi_e8, 0xE9: _level_or_driver,
-    0xEA: _environment_ea, 0xEB: _eb, 0xEC: _aps_f4, 0xEE: _ee, 0xF0: _cells_f0, 0xF1: _external_f1, 0xF2: _firmware_f2, 0xF4: _aps_f4,
-    0xF5: _light_f5, 0xF6: _sensors_f6, 0xF7: _battery_f7, 0xF8: _f8, 0xF9: _f9, 0xFE: _fe,
+    0x82: _external_decivolt, 0xAC: _odometer_ac, 0xCC: _iccid_text, 0xD0: _user_status_d0, 0xD3: _external_decivolt,
+    0xD4: _level_or_driver, 0xD5: _battery_centivolt, 0xE1: _e1, 0xE3: _e3, 0xE4: _e4, 0xE5: _moving_e5, 0xE6: _sensors_e6,
+    0xE7: _alarms_e7, 0xE8: _jimi_e8, 0xE9: _level_or_driver, 0xEA: _environment_ea, 0xEB: _eb, 0xEC: _aps_f4, 0xEE: _ee, 0xF0: _cells_f0,
+    0xF1: _external_f1, 0xF2: _firmware_f2, 0xF4: _aps_f4, 0xF5: _light_f5, 0xF6: _sensors_f6, 0xF7: _battery_f7, 0xF8: _f8, 0xF9: _f9,
+    0xFE: _fe,
 }  # fmt: skip
 
 

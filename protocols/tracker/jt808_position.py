@@ -252,7 +252,23 @@ class Transparent(NamedTuple):
     text: str | None = None
 
 
-_F0_ALARMS = {2: "power_cut", 0x23: "fatigue", 0x25: "overspeed", 0x26: "crash", 0x27: "crash", 0x28: "crash", 0x31: "door", 0x32: "door"}
+_F0_EVENTS = {51: "acceleration", 52: "braking", 53: "cornering", 54: "lane_change", 56: "crash"}
+_F0_ALARMS = {
+    2: "power_cut",
+    0x1A: "acceleration",
+    0x1B: "braking",
+    0x1C: "cornering",
+    0x1D: "lane_change",
+    0x1E: "lane_change",
+    0x1F: "lane_change",
+    0x23: "fatigue",
+    0x25: "overspeed",
+    0x26: "crash",
+    0x27: "crash",
+    0x28: "crash",
+    0x31: "door",
+    0x32: "door",
+}
 
 
 def read_transparent(body: bytes, *, offset_minutes: int = 480) -> Transparent:
@@ -261,7 +277,9 @@ def read_transparent(body: bytes, *, offset_minutes: int = 480) -> Transparent:
         raise RemoteProtocolError(Reason.TRUNCATED, "transparent data expected, got an empty body", body)
     kind = body[0]
     if kind in {0x40, 0x41}:
-        return Transparent(kind, None, body[1:].decode("ascii", "replace").strip("\x00 \r\n"))
+        # 40 has a length of two bytes in front of its text.
+        counted = kind == 0x40 and int.from_bytes(body[1:3], "big") == len(body) - 3
+        return Transparent(kind, None, body[3 if counted else 1 :].decode("ascii", "replace").strip("\x00 \r\n"))
     if kind == 0xFF and len(body) >= 21:
         lat, lon, altitude, speed, course = struct.unpack_from(">iihHH", body, 7)
         at_ms = bcd_ms(body[1:7], offset_minutes=offset_minutes)
@@ -286,7 +304,7 @@ def _plain(  # noqa: PLR0917 - the fields of one record in wire order
 
 
 def _vehicle_f0(body: bytes, offset_minutes: int) -> Location:
-    """F0: time BCD 6, stored u8, vehicle u8, sub kind u8 and content; 1, 2 and 3 end in status, lat, lon."""
+    """F0: time BCD 6, stored u8, vehicle u8, sub kind u8 and content; 1, 2 and 3 end in status, lat, lon; 15 is an event u32."""
     sub, at, alarms = body[9], 10, list[str]()
     if sub in {1, 3} and len(body) > 10:
         count, at = body[10], 11
@@ -297,6 +315,9 @@ def _vehicle_f0(body: bytes, offset_minutes: int) -> Location:
             name = _F0_ALARMS.get(body[at]) if sub == 3 else None
             alarms += [name] if name else []
             at += wide + 1 + body[at + wide]
+    elif sub == 0x15:
+        name = _F0_EVENTS.get(int.from_bytes(body[10:14], "big")) if len(body) >= 14 else None
+        alarms += [name] if name else []
     elif sub == 2:
         at = max(at, len(body) - 18)
     status = lat = lon = 0

@@ -11,6 +11,7 @@ from drivers.jt808.driver import Jt808
 from protocols.tracker import jt808
 from protocols.tracker.jt808 import Connection, Header, Message, encode, split
 from protocols.tracker.jt808_bodies import Answer, read_answer, read_call_back, read_text, write_answer
+from protocols.tracker.jt808_items import encode_item
 from protocols.tracker.jt808_position import encode_batch, encode_location
 from tests.shared import vectors
 
@@ -196,3 +197,48 @@ def test_sos_numbers_without_the_vendor_parameter_say_what_is_missing() -> None:
 def test_written_forms_of_one_identity_are_one_device() -> None:
     long = Header(jt808.phone_bytes("013912345678", version=1), 1)
     assert {feed(Jt808({}, None), encode(Message(2, h, 1, b""))).device for h in (H, long)} == {"jt808:13912345678"}
+
+
+def test_a_crash_in_an_item_of_items_is_told_with_the_sos_bit() -> None:
+    item = encode_item(0xFE, bytes.fromhex("7c 02 01 00 01 04 00000018"))
+    output = feed(Jt808({}, None), message(0x0200, encode_location(**PLACE, alarms=1, items=item)))
+    assert kinds(output) == ["sos", "crash", "tamper"]
+
+
+def test_a_mileage_that_begins_like_a_mark_is_a_mileage() -> None:
+    output = feed(Jt808({}, None), message(0x0200, encode_location(**PLACE, items=encode_item(0xFE, bytes.fromhex("7c000104")))))
+    assert not kinds(output)
+    assert [body.quantity.value for body in bodies_of(output, Measurement)] == ["odometer"]
+
+
+def test_bluetooth_sensors_tell_temperature_and_humidity() -> None:
+    item = encode_item(0xE6, bytes.fromhex("02 c1c2c3c4c5c6 15 80 2d 00") + bytes.fromhex("03 c1c2c3c4c5c7 ef 18 32 00"))
+    output = feed(Jt808({}, None), message(0x0200, encode_location(**PLACE, items=item)))
+    found = [(body.quantity.value, body.value, body.channel) for body in bodies_of(output, Measurement)]
+    assert found == [("temperature", 21.5, "2"), ("temperature", -17.1, "3"), ("humidity", 45.0, None)]
+
+
+def test_a_card_number_and_a_cell_may_be_text() -> None:
+    parts = b"".join(bytes((0, len(part) + 2)) + kind + part for kind, part in (
+        (b"\x00\x24", b"460;0;6150;41394"), (b"\x00\x24", b"460;0;x;1"), (b"\x00\xfb", b"89860000000000000011"),
+    ))  # fmt: skip
+    output = feed(Jt808({}, None), message(0x0200, encode_location(**PLACE, items=encode_item(0xEB, parts))))
+    [place], [health] = bodies_of(output, Position), bodies_of(output, DeviceHealth)
+    assert [(cell.mcc, cell.mnc, cell.lac, cell.cid) for cell in place.cells] == [(460, 0, 6150, 41394)]
+    assert health.iccid == "89860000000000000011"
+    output = feed(Jt808({}, None), message(0x0200, encode_location(**PLACE, items=encode_item(0xCC, b"89860000000000000012"))))
+    assert [body.iccid for body in bodies_of(output, DeviceHealth)] == ["89860000000000000012"]
+
+
+@pytest.mark.parametrize(("event", "kind"), [(56, "crash"), (51, "general_alarm"), (99, None)])
+def test_a_transparent_event_without_a_place_is_told(event: int, kind: str | None) -> None:
+    body = bytes.fromhex("f0 261122163000 00 01 15") + event.to_bytes(4, "big")
+    output = feed(Jt808({}, None), message(0x0900, body))
+    assert kinds(output) == ([kind] if kind else [])
+    assert len(output.acks) == 1
+
+
+def test_a_registration_may_hold_its_number_in_bcd() -> None:
+    for number, shown in ((bytes.fromhex("00138013801380"), "138013801380"), (b"A-12345", "A-12345"), (bytes(7), None)):
+        output = feed(Jt808({}, None), message(0x0100, bytes(4 + 5 + 8) + number + b"\x01" + b"B12345"))
+        assert [body.serial for body in bodies_of(output, DeviceHealth)] == [shown]
