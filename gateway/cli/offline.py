@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from drivers import registry
-from drivers.api import Driver, Instant, Output, Reason, Reject
-from drivers.events import epoch_ms
+from drivers.api import Driver, Instant, Output, Reason, Reject, Transport
+from drivers.events import epoch_ms, seal
 from drivers.harness import LineError, read_line, render, step
 from gateway.cli.text import example, print_json
 from gateway.errors import AnhuError
 
 LOGGED_IN = "0"
 """The device behind a line without --stream that does not name one."""
+SILENCE_S = 2.5
+"""A silence of at most this ends a frame that has no end sign."""
 
 
 def add(verbs: Any) -> None:
@@ -58,7 +60,7 @@ def _decode(args: argparse.Namespace) -> int:
             continue
         try:
             line = read_line(text)
-            output = step(stream or _fresh(driver, options, line, args.device), line, now)
+            output = step(stream, line, now) if stream else _alone(_fresh(driver, options, line, args.device), line, now)
         except LineError as error:
             unreadable += 1
             output = Output(rejects=[Reject(Reason.NOT_OURS, f"line {number}: {error}", text[:256].encode())])
@@ -72,6 +74,18 @@ def _decode(args: argparse.Namespace) -> int:
 
 def _fresh(driver: type[Driver], options: dict[str, Any], line: dict[str, Any], device: str | None) -> Driver:
     return driver({**options, **line.get("options", {})}, str(line.get("device") or device or LOGGED_IN))
+
+
+def _alone(driver: Driver, line: dict[str, Any], now: Instant) -> Output:
+    """What one line gives on a connection that is silent afterwards: lines without an end sign are whole then."""
+    output = step(driver, line, now)
+    wake_s = output.wake_s
+    is_network = not {Transport.TCP, Transport.UDP}.isdisjoint(driver.info.transports)
+    if is_network and "frame" in line and wake_s is not None and 0 < wake_s - now.s <= SILENCE_S:
+        late = driver.wake(Instant(now.ms, wake_s))
+        late.events = seal(late.events, received_ms=now.ms)
+        output.add(late)
+    return output
 
 
 def _lines(name: str) -> Iterator[str]:

@@ -99,6 +99,18 @@ def test_decode_stream_is_one_connection_and_pieces_join() -> None:
     assert (first["replies"], second["replies"]) == ([], [LK])
 
 
+def test_decode_takes_a_line_without_its_end_sign_as_whole() -> None:
+    frames = {
+        "gps103": b"imei:861234567890124,help me,2611220830,,L,,,1806,,A1B2,,,",
+        "gl200": b"+RESP:GTSOS,1A0800,861234567890124,,0,0,1,0,,,,,,,0460,0000,1806,A1B2,,,20261122083010,11F0",
+        "megastek": b"STX,,$GPRMC,083000.000,A,3113.825,N,12128.422,E,0.00,0.00,221126,,,A*67,L,SOS,imei:861234567890124,0/8,13.1,"
+        b"Battery=90%,,0,460,00,1806,A1B2;8D",
+    }
+    for driver, frame in frames.items():
+        [event, *_] = json.loads(anhu("decode", driver, stdin=frame.hex()).stdout)["events"]
+        assert (event["device"], event["body"]["kind"]) == (f"{driver}:861234567890124", "sos")
+
+
 def test_decode_takes_topics_and_addresses() -> None:
     mqtt = anhu(
         "decode", "mqtt_json", stdin=json.dumps({"topic": "anhu/dev/g1/up", "payload": {"id": "7", "kind": "gas", "state": "start"}})
