@@ -176,6 +176,8 @@ class Xexun2:
             lon=record.lon,
             datum=self._datum,
             source=_GNSS,
+            valid=record.is_valid,
+            altitude_m=record.altitude_m,
             speed_kmh=record.speed_kmh,
             course_deg=record.course_deg,
             satellites=record.satellites,

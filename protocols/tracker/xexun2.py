@@ -12,6 +12,8 @@ Type 0014 body: count u8, length u16 per record, then the records:
       1 places: mask u8, then  0 satellites u8, lon f32, lat f32 (dddmm.mmmm, sign in front)   1 count u8, (MAC 6, level u8)
                                2 count u8, (mcc u16, mnc u16, lac u32, cid u32, level u8)     3 count u8, ranging 12 each
                                5 speed u16 0.1 km/h, course u16 0.1 degree                    6 satellites u8, lon f64, lat f64
+                               7 length u16, blocks of kind u8, length u16, content; kind G: lon f64, lat f64, valid u8,
+                                 satellites u8, signal u8, speed u16 0.1 km/h, course u16 0.1 degree, metres f32
       3 fingerprint u32      4 version 20 ASCII, IMSI BCD 8, ICCID BCD 10      5 parameters 12
 """
 
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from protocols.errors import FRAME_SAMPLE_BYTES, LocalProtocolError, Reason, Reject, RemoteProtocolError
 from protocols.framing import NEED_MORE, Cut, Framer
@@ -32,6 +34,7 @@ FRAME_LIMIT = 2 * LENGTH_LIMIT + 64
 _ESCAPE, _ESCAPED_MARK, _ESCAPED_ESCAPE = b"\xfb\xbf", b"\xfb\xbf\x01", b"\xfb\xbf\x02"
 _HEAD = struct.Struct(">HH8sHH")
 _FLOATS, _DOUBLES, _MOTION = struct.Struct(">Bff"), struct.Struct(">Bdd"), struct.Struct(">HH")
+_BLOCK_HEAD, _BLOCK = struct.Struct(">BH"), struct.Struct(">ddBBBHHf")
 _AP, _CELL = struct.Struct(">6sB"), struct.Struct(">HHIIB")
 
 TEXT, POSITIONS = 0x0007, 0x0014
@@ -68,11 +71,20 @@ class Record(NamedTuple):
     imsi: str | None = None
     iccid: str | None = None
     fault: str | None = None
+    altitude_m: float | None = None
+    is_valid: bool = True
 
 
-_Place = tuple[float | None, float | None, int | None, float | None, float | None, tuple[ApSeen, ...], tuple[CellSeen, ...], str | None]
-"""lat, lon, satellites, km/h, course, access points, cells, fault."""
-_NO_PLACE: _Place = (None, None, None, None, None, (), (), None)
+class _Place(NamedTuple):
+    """What mask bit 1 tells; `raw` satellites, longitude and latitude as they were written."""
+
+    raw: tuple[int, float, float] | None = None
+    speed_kmh: float | None = None
+    course_deg: float | None = None
+    aps: tuple[ApSeen, ...] = ()
+    cells: tuple[CellSeen, ...] = ()
+    altitude_m: float | None = None
+    is_valid: bool = True
 
 
 class Connection:
@@ -213,7 +225,7 @@ def _parts(data: bytes, record: Record) -> Record:
         at = 13
         if len(data) < at:
             raise IndexError
-    place = _NO_PLACE
+    place = _Place()
     if mask & 2:
         place, at = _places(data, at)
     firmware = imsi = iccid = None
@@ -223,10 +235,12 @@ def _parts(data: bytes, record: Record) -> Record:
         version, imsi_digits, iccid_digits = struct.unpack_from(">20s8s10s", data, at)
         firmware = version.split(b"\0")[0].decode("ascii", "replace").strip() or None
         imsi, iccid = _digits(imsi_digits, 15), _digits(iccid_digits, 20)
-    lat, lon, satellites, speed, course, aps, cells, fault = place
+    raw = place.raw
+    lat, lon, fault = (None, None, None) if raw is None else _placed(raw[1], raw[2])
     return Record(
-        record.time_s, record.signal, record.battery, record.is_charging, alarms, lat, lon, satellites, speed, course, aps, cells,
-        firmware, imsi, iccid, fault or record.fault,
+        record.time_s, record.signal, record.battery, record.is_charging, alarms, lat, lon, None if raw is None else raw[0],
+        place.speed_kmh, place.course_deg, place.aps, place.cells, firmware, imsi, iccid, fault or record.fault, place.altitude_m,
+        place.is_valid,
     )  # fmt: skip
 
 
@@ -258,17 +272,37 @@ def _places(data: bytes, at: int) -> tuple[_Place, int]:
             at += 13
     if mask & 8:
         at += 1 + 12 * data[at]
-    speed_kmh = course_deg = None
-    if not mask & 0x10:
-        if mask & 0x20:
-            speed, course = _MOTION.unpack_from(data, at)
-            speed_kmh, course_deg = speed / 10, course / 10 if course <= 3600 else None
-            at += 4
-        if mask & 0x40:
-            raw, at = _DOUBLES.unpack_from(data, at), at + 17
-    lat, lon, fault = (None, None, None) if raw is None else _placed(raw[1], raw[2])
-    place = (lat, lon, None if raw is None else raw[0], speed_kmh, course_deg, tuple(aps), tuple(cells), fault)
-    return place, at if mask & 0x90 == 0 else -1
+    place = _Place(raw, aps=tuple(aps), cells=tuple(cells))
+    if mask & 0x10:
+        return place, -1
+    if mask & 0x20:
+        place, at = place._replace(**_motion(*_MOTION.unpack_from(data, at))), at + 4
+    if mask & 0x40:
+        place, at = place._replace(raw=_DOUBLES.unpack_from(data, at)), at + 17
+    if mask & 0x80:
+        end = at + 2 + int.from_bytes(data[at : at + 2], "big")
+        if end > len(data):
+            raise IndexError
+        place, at = _block(data[at + 2 : end], place), end
+    return place, at
+
+
+def _motion(speed: int, course: int) -> dict[str, Any]:
+    return {"speed_kmh": speed / 10, "course_deg": course / 10 if course <= 3600 else None}
+
+
+def _block(data: bytes, place: _Place) -> _Place:
+    """The place with what a block of kind G says of it; a block that ends too early says nothing."""
+    at = 0
+    while at + _BLOCK_HEAD.size <= len(data):
+        kind, size = _BLOCK_HEAD.unpack_from(data, at)
+        at += _BLOCK_HEAD.size
+        if kind == ord("G") and size >= _BLOCK.size and at + _BLOCK.size <= len(data):
+            lon, lat, valid, satellites, _, speed, course, metres = _BLOCK.unpack_from(data, at)
+            height = round(metres, 1) if math.isfinite(metres) else None
+            place = place._replace(raw=(satellites, lon, lat), altitude_m=height, is_valid=valid > 0, **_motion(speed, course))
+        at += size
+    return place
 
 
 def _placed(lon_dm: float, lat_dm: float) -> tuple[float | None, float | None, str | None]:

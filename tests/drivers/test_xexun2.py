@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from drivers.api import Frame, Instant, Match, Occurrence, Output, Position
@@ -56,3 +58,29 @@ def test_an_sos_kept_until_the_device_connected_alarms_late() -> None:
 )
 def test_first_bytes(data: bytes, verdict: Match) -> None:
     assert Xexun2.match(Frame(data=data, received=Instant(0, 0))) is verdict
+
+
+def block_record(block: bytes, *, alarms: int = 1, said: int | None = None) -> bytes:
+    """A position message of one record with an alarm word and a block of place mask bit 7."""
+    tail = struct.pack(">I", alarms) + b"\x80" + struct.pack(">H", len(block) if said is None else said) + block
+    record = b"\x00" + struct.pack(">IBHB", 1_700_000_000, 20, 76, 3) + tail
+    body = b"\x01" + struct.pack(">H", len(record)) + record
+    return xexun2.encode(xexun2.Message(xexun2.POSITIONS, 1, IMEI, body))
+
+
+@pytest.mark.parametrize("valid", [0, 1])
+def test_a_place_in_a_block_is_told(valid: int) -> None:
+    place = b"G" + struct.pack(">HddBBBHHf", 27, 12128.422, -3113.825, valid, 9, 40, 36, 900, 12.5)
+    output = feed(block_record(b"X" + struct.pack(">H", 2) + b"ab" + place))
+    [sos] = [event.body for event in output.events if isinstance(event.body, Occurrence)]
+    [found] = [event.body for event in output.events if isinstance(event.body, Position)]
+    assert (sos.kind.value, found.valid, found.satellites, found.altitude_m) == ("sos", bool(valid), 9, 12.5)
+    assert (found.lat, found.lon) == (pytest.approx(-31.230417), pytest.approx(121.473700))
+    assert (found.speed_kmh, found.course_deg) == (3.6, 90.0)
+
+
+def test_a_block_that_is_cut_short_does_not_take_the_alarm() -> None:
+    output = feed(block_record(b"G\x00\x1b\x40", said=30))
+    assert [event.body.kind.value for event in output.events if isinstance(event.body, Occurrence)] == ["sos"]
+    assert output.rejects
+    assert len(output.acks) == 1
