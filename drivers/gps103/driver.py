@@ -177,10 +177,10 @@ class Gps103:
 
     def _report(self, line: Line, frame: Frame, output: Output) -> None:
         word = line.word.lower()
-        if _PHOTO(word):
-            # Parts of a photo: not kept.
-            return
         report = gps103.read_report(line, offset_minutes=self._offset)
+        if _PHOTO(word) and report.lat is None:
+            # Parts of a photo: not kept. The line that names how many there are has a place.
+            return
         device = f"{NAME}:{line.imei}"
         bodies = [*_alarms(word), *self._details(word, report)]
         at_ms = report.at_ms

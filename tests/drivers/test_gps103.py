@@ -67,3 +67,11 @@ def test_an_alarm_word_nobody_knows_is_still_an_alarm() -> None:
 def test_a_battery_in_the_place_of_the_number_is_read() -> None:
     output = feed(f"imei:{IMEI},,241214083746,84%,F,123746.000,A,1012.63368,N,06757.59559,W,0.00,340.61;".encode())
     assert [event.body.battery_percent for event in output.events if isinstance(event.body, DeviceHealth)] == [84]
+
+
+def test_the_line_of_a_photo_has_a_place_and_its_parts_are_not_kept() -> None:
+    output = feed(b"imei:861234567890124,vt14,261122083000,,F,083000.000,A,3113.8250,N,12128.4220,E,0.00,0,,0,0,51.93%,,+22;")
+    assert [round(event.body.lat or 0, 4) for event in output.events if isinstance(event.body, Position)] == [31.2304]
+    output = feed(b"imei:861234567890124,vr,0c00fa011ea05a03d7;")
+    assert not output.events
+    assert not output.rejects
