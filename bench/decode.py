@@ -2,7 +2,7 @@
 
 Medians of the vectors (process CPU time, median of rounds): `decode` is the driver with its events built, `sealed` adds identity and
 receive time as the pipeline does, `events` is how many a frame gives. A busy machine makes all of them larger at once, so a yardstick
-(bench/yardstick.py) is timed between the rounds; `decode_scaled` is `decode` on the machine on which the goals were set.
+(bench/_yardstick.py) is timed between the rounds; `decode_scaled` is `decode` on the machine on which the goals were set.
 
 A driver that drops repetitions (replay counters, adverts) gets a fresh instance for each frame instead.
 """
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bench.yardstick import scaled, yardstick_us
+from bench._yardstick import scaled, yardstick_us
 from drivers import conformance, registry
 from drivers.api import Driver, Frame
 from drivers.events import seal

@@ -2,7 +2,7 @@
 mosquitto bridge under the same load. QoS 1 everywhere, FULL commits, rules on; variants interleaved, medians of `ROUNDS`.
 
 `ratio` is messages per second over those of the bridge in the same run; `gateway_us` CPU microseconds of the gateway per event
-(`gateway_us_scaled`: see bench/yardstick.py).
+(`gateway_us_scaled`: see bench/_yardstick.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.yardstick import scaled, yardstick_us
+from bench._yardstick import scaled, yardstick_us
 from gateway.accounts import enroll
 from protocols.mqtt.wire import ConnAck, Connect, MqttWire, PubAck, Publish, SubAck, Subscribe, Subscription, puback_bytes
 

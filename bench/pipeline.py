@@ -1,6 +1,6 @@
 """The pipeline alone: sessions, rules, store (FULL) in one process, no broker. CPU microseconds per event and events per second.
 
-`us_scaled`: see bench/yardstick.py.
+`us_scaled`: see bench/_yardstick.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.yardstick import scaled, yardstick_us
+from bench._yardstick import scaled, yardstick_us
 from drivers.api import Frame, Transport
 from drivers.events import Event
 from gateway import people
