@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 import structlog
 
-from drivers.api import Command, CommandStatus, Driver, Frame, Instant, Output, Reason, Reject, Send, Stateful, Transport
+from drivers.api import Command, CommandStatus, Driver, Frame, Instant, Match, Output, Reason, Reject, Send, Stateful, Transport
 
 KEPT_PER_MINUTE = 60
 """Refused frames of one session that are kept for inspection per minute; more are counted only (a flood must not fill the disk)."""
@@ -60,6 +60,7 @@ class Session:
         self._stateful = self._ability()
         self._state = b""
         self._early = b""
+        self._topics: list[str] = []
         self._kept = 0
         self._kept_minute = -1
         if state is not None:
@@ -96,7 +97,12 @@ class Session:
     def topics(self) -> list[str]:
         """MQTT topics that the driver wants."""
         found = getattr(self._driver, "topics", None)
-        return list(found()) if found is not None else []
+        if found is not None:
+            try:
+                self._topics = list(found())
+            except Exception as error:  # noqa: BLE001 - as in `receive`: what it wanted before still comes to it
+                self._note(error)
+        return self._topics
 
     def again(self, options: dict[str, Any], device: str, frame: Frame) -> Output:
         """Start over with the options of the device that the peer turned out to be: what the driver makes of all that it has sent."""
@@ -122,7 +128,11 @@ class Session:
         """The driver's state where it differs from what was last stored."""
         if self._stateful is None:
             return None
-        state = self._stateful.dump()
+        try:
+            state = self._stateful.dump()
+        except Exception as error:  # noqa: BLE001 - as in `receive`: what the frame held is committed and answered all the same
+            self._note(error)
+            return None
         if state == self._state:
             return None
         self._state = state
@@ -148,10 +158,13 @@ class Session:
     def _wish(self, wake_s: float) -> None:
         self.wake_s = wake_s if self.wake_s is None else min(self.wake_s, wake_s)
 
-    def _failed(self, error: Exception, data: bytes) -> Output:
+    def _note(self, error: Exception) -> None:
         self.failures += 1
         if self.failures == 1:
             structlog.get_logger().error("driver failed", driver=self.name, device=self.device, exc_info=error)
+
+    def _failed(self, error: Exception, data: bytes) -> Output:
+        self._note(error)
         return Output(rejects=[Reject(Reason.UNSUPPORTED, f"driver failed: {type(error).__name__}: {error}", data[:1024])])
 
 
@@ -159,3 +172,22 @@ class Session:
 def _keeps_state(driver_type: type[Driver]) -> bool:
     """Asked once for a driver: the question costs as much as decoding a frame, and a storm of logins asks it thousands of times."""
     return issubclass(driver_type, Stateful)
+
+
+def verdict(driver: type[Driver], frame: Frame) -> Match:
+    """What a driver that can tell says of a frame; NO where it fails: its bug must not cost other drivers their devices."""
+    try:
+        return Match(cast(Any, driver).match(frame))
+    except Exception as error:  # noqa: BLE001 - see above
+        _tell_failed_match(driver, error)
+        return Match.NO
+
+
+_FAILED: set[str] = set()
+
+
+def _tell_failed_match(driver: type[Driver], error: Exception) -> None:
+    name = driver.info.name
+    if name not in _FAILED:
+        _FAILED.add(name)
+        structlog.get_logger().error("driver failed to look at a frame", driver=name, exc_info=error)

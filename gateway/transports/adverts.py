@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from drivers import registry
 from drivers.api import Driver, Frame, Match, Matcher, Send, Transport
 from gateway.inventory import Inventory
 from gateway.pipeline import Pipeline
-from gateway.session import Session
+from gateway.session import Session, verdict
 from gateway.transports.ble import Whose
 
 STRANGERS = 512
@@ -55,7 +55,7 @@ class AdvertRouter:
         """Whose an advertisement is, before it waits for its turn."""
         if frame.address in self._sessions or self._known(frame) or self._together(frame):
             return Whose.OURS
-        if frame.address in self._strangers or any(cast(Any, driver).match(frame) is Match.YES for driver in self._matchers):
+        if frame.address in self._strangers or any(verdict(driver, frame) is Match.YES for driver in self._matchers):
             return Whose.STRANGERS
         return Whose.NOBODYS
 
@@ -81,7 +81,7 @@ class AdvertRouter:
 
     def _together(self, frame: Frame) -> Session | None:
         for driver, session in self._shared:
-            if cast(Any, driver).match(frame) is Match.YES:
+            if verdict(driver, frame) is Match.YES:
                 return session
         return None
 
@@ -91,7 +91,7 @@ class AdvertRouter:
             self._strangers.move_to_end(frame.address)
             return session
         for driver in self._matchers:
-            if cast(Any, driver).match(frame) is Match.YES:
+            if verdict(driver, frame) is Match.YES:
                 session = Session(driver, {}, None, _nobody, peer=frame.address)
                 self._strangers[frame.address] = session
                 if len(self._strangers) > STRANGERS:

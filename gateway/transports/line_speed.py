@@ -103,14 +103,18 @@ async def _listen(line: Reader, driver: Driver, *, clock: Clock, seconds: float,
     end_s = clock.now().s + seconds
     while (left_s := end_s - clock.now().s) > 0:
         try:
-            data = await asyncio.wait_for(line.read(4096), left_s)
+            async with asyncio.timeout(left_s):
+                data = await line.read(4096)
         except TimeoutError:
             break
         if not data:
             raise OSError("the line was closed")
         frame = Frame(data=data, received=clock.now(), transport=Transport.SERIAL, peer=peer)
         frames.append(frame)
-        driver.receive(frame)
+        try:
+            driver.receive(frame)
+        except Exception:  # noqa: BLE001 - a driver that fails on what a wrong rate makes of its bytes does not understand them
+            return None
         framed, thrown = driver.framing()
         if framed > thrown and framed >= LISTEN_BYTES // 2:
             return frames

@@ -112,7 +112,9 @@ class SerialPort:
         self._pipeline.wake(self.session)
         while True:
             try:
-                data = await asyncio.wait_for(reader.read(READ_BYTES), self._patience_s)
+                # Not wait_for: up to Python 3.11 it swallows a cancellation that meets an answer.
+                async with asyncio.timeout(self._patience_s):
+                    data = await reader.read(READ_BYTES)
             except TimeoutError:
                 self.baud = self._usual[(self._usual.index(self.baud) + 1) % len(self._usual)]
                 return SILENT

@@ -14,7 +14,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, cast
+from typing import Any
 
 import structlog
 
@@ -23,7 +23,7 @@ from drivers.api import Driver, Frame, Match, Matcher, Send, Transport
 from gateway.clock import Clock
 from gateway.errors import TransportError
 from gateway.pipeline import Pipeline
-from gateway.session import Session
+from gateway.session import Session, verdict
 from gateway.settings import ListenSection
 
 UNDECIDED_BYTES = 64
@@ -272,15 +272,7 @@ def keep_alive(sock: Any) -> None:
 
 def verdicts_on(frame: Frame, drivers: list[type[Driver]]) -> list[tuple[type[Driver], Match]]:
     """What each driver says of first bytes. `drivers` are `candidates` of an `auto` port: each of them can tell."""
-    return [(driver, _verdict(driver, frame)) for driver in drivers]
-
-
-def _verdict(driver: type[Driver], frame: Frame) -> Match:
-    try:
-        return Match(cast(Any, driver).match(frame))
-    except Exception as error:  # noqa: BLE001 - a driver's bug must not cost the other protocols of the port their devices
-        structlog.get_logger().error("driver failed to look at first bytes", driver=driver.info.name, exc_info=error)
-        return Match.NO
+    return [(driver, verdict(driver, frame)) for driver in drivers]
 
 
 def candidates(name: str, transport: Transport) -> list[type[Driver]]:

@@ -151,6 +151,8 @@ async def test_a_reminder_reaches_the_tv_and_its_confirmation_the_platform(tmp_p
 
     async with site(tmp_path) as s, Platform(s.cloud.port) as platform:
         s.gateway.start()
+        # Ready means that our own broker has our subscriptions: what a device says from now on is heard.
+        assert s.gateway.status()["broker"]["connected"]
         tv = aiomqtt.Client("127.0.0.1", s.mqtt, username="devices", password=s.device_password, identifier="tv-1")
         async with tv:
             await tv.subscribe("anhu/tv/tv-1/down", qos=1)

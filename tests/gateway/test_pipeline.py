@@ -12,6 +12,7 @@ from drivers.api import (
     DriverInfo,
     Frame,
     Instant,
+    Match,
     Occurrence,
     OccurrenceKind,
     Output,
@@ -25,7 +26,7 @@ from drivers.events import Event
 from gateway.clock import VirtualClock
 from gateway.inventory import Device, Inventory
 from gateway.pipeline import Pipeline
-from gateway.session import Session
+from gateway.session import Session, verdict
 from gateway.store.contract import Batch
 from gateway.store.sqlite import SqliteStore
 from tests.gateway.store_tools import opened
@@ -138,6 +139,43 @@ async def test_a_drivers_bug_stays_with_its_frame(bench: Bench) -> None:
     assert wire[-2:] == [b"ack door", b"ack sos"]
     assert len(bench.told) == 2
     assert session.failures == 1
+
+
+class Frail(Toy):
+    """A driver whose lesser abilities fail."""
+
+    is_broken = False
+
+    def dump(self) -> bytes:
+        raise ValueError("no state")
+
+    def load(self, state: bytes) -> None:
+        raise ValueError("no state")
+
+    def topics(self) -> list[str]:
+        if self.is_broken:
+            raise ValueError("no topics")
+        return ["toy/+"]
+
+    @classmethod
+    def match(cls, frame: Frame) -> Match:
+        raise ValueError("no idea")
+
+
+async def test_a_driver_that_cannot_tell_its_state_or_topics_loses_no_alarm(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire: list[bytes] = []
+    session = Session(Frail, {}, None, lambda sends: wire.extend(send.data for send in sends))
+    assert session.topics() == ["toy/+"]
+    monkeypatch.setattr(Frail, "is_broken", True)
+    assert session.topics() == ["toy/+"], "what it wanted before still comes to it"
+    bench.pipeline.feed(session, [bench.frame("a sos")])
+    await bench.settle()
+    assert wire == [b"hello", b"ack sos"]
+    assert len(bench.told) == 1
+
+
+def test_a_driver_that_fails_to_look_at_a_frame_does_not_know_it() -> None:
+    assert verdict(Frail, Frame(data=b"x", received=Instant(1, 1.0))) is Match.NO
 
 
 async def test_a_repeated_frame_is_acknowledged_again_and_stored_once(bench: Bench) -> None:
